@@ -1,0 +1,197 @@
+//! What proem will do: the resolved configuration. Types only; nothing here is optional that has a default.
+
+use crate::source::uri::Uri;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole resolved configuration.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How long start waits for stores, probes and values that are not there yet.
+    pub wait: Duration,
+    /// Templates named by a relative path, and what they include, are looked up here.
+    pub template_dir: PathBuf,
+    /// Where the journal of a publish is kept; `None`: beside the group's first target.
+    pub state_dir: Option<PathBuf>,
+    /// Soft limit of the worker's data segment, bytes; `None`: no limit.
+    pub worker_memory: Option<u64>,
+    /// In the order they were declared; names are unique; `env` and `container` are always there.
+    pub sources: Vec<SourcePlan>,
+    /// How to reach a store where the conventional variables are not enough, by store name.
+    pub stores: BTreeMap<String, StorePlan>,
+    /// Every template belongs to exactly one group.
+    pub groups: Vec<GroupPlan>,
+    /// Start gate: all must be up before the first render.
+    pub wait_for: Vec<crate::probe::Probe>,
+    /// The processes to run. Only `main` in this release; empty for `render`.
+    pub processes: Vec<ProcessPlan>,
+    /// How long what is left over after main's exit may take to end before KILL.
+    pub linger: Duration,
+}
+
+/// Where something was written, for messages: `proem.toml:12:3`, `--template`, `PROEM_SOURCE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub String);
+
+/// A named source: its layers, the first the lowest.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// The name that templates use.
+    pub name: String,
+    /// At least one; later layers win.
+    pub layers: Vec<LayerPlan>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// One layer of a source.
+#[derive(Debug, Clone)]
+pub struct LayerPlan {
+    /// The URI as written after expansion; every kind parses its own path and query.
+    pub uri: Uri,
+    /// `?optional`: skipped after `wait` when it is not available or has nothing.
+    pub optional: bool,
+}
+
+/// `[store.NAME]`: settings that replace a store's conventional variables. Keys are those of the kind's table in the
+/// reference (`address`, `token`, `token_file`, `ca_file`, `cert_file`, `key_file`, `tls_server_name`, `insecure`…).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePlan {
+    /// The kind: `consul`.
+    pub kind: String,
+    /// Setting → value, already checked against the kind's known settings.
+    pub settings: BTreeMap<String, String>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Templates that are published together: one check, one reload, all or nothing.
+#[derive(Debug, Clone)]
+pub struct GroupPlan {
+    /// The group's name; a lone template's own name.
+    pub name: String,
+    /// At least one.
+    pub templates: Vec<TemplatePlan>,
+    /// Runs before (when it names `{staged}`) or after the renames, and before the reload.
+    pub check: Option<CheckPlan>,
+    /// What is told to whom after the files changed; in the order written; empty: nothing.
+    pub reloads: Vec<ReloadPlan>,
+    /// Quiet time before a change is published.
+    pub settle: Duration,
+    /// The longest that `settle` may put a publish off.
+    pub settle_max: Duration,
+    /// At most one publish in this time, the first at once, the last never lost.
+    pub throttle: Duration,
+}
+
+/// A template and the target it becomes.
+#[derive(Debug, Clone)]
+pub struct TemplatePlan {
+    /// For logs, status and errors.
+    pub name: String,
+    /// The template file, absolute or relative to the working directory that proem was started in; already looked up
+    /// in `template_dir`.
+    pub from: PathBuf,
+    /// What it becomes.
+    pub to: TargetPlan,
+    /// How a value is escaped inside a double-quoted scalar.
+    pub escape: crate::template::Escape,
+    /// Permission bits; `None`: the existing file's, else 0644, or 0600 when a secret source is used.
+    pub mode: Option<u32>,
+    /// `None`: the user of the process that is reloaded, else whoever proem runs as.
+    pub owner: Option<OwnerPlan>,
+    /// Built-in check that the content parses as this format.
+    pub format: Option<crate::source::format::Format>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Where a rendered template goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetPlan {
+    /// An absolute path.
+    File(PathBuf),
+    /// `-`: standard output.
+    Stdout,
+}
+
+/// A target's owner, as written: names are looked up when it is used, because `/etc/passwd` may itself be a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerPlan {
+    /// User name or number.
+    pub user: Option<String>,
+    /// Group name or number; `None`: the user's own group.
+    pub group: Option<String>,
+}
+
+/// A command that accepts or refuses content. No shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckPlan {
+    /// Program and arguments; `{staged}` or `{staged:TEMPLATE}` stands for the staged file.
+    pub command: Vec<String>,
+    /// Then TERM, and KILL.
+    pub timeout: Duration,
+}
+
+impl CheckPlan {
+    /// Whether it runs before the rename, on the staged content.
+    pub fn on_staged(&self) -> bool {
+        self.command.iter().any(|item| item.contains("{staged}") || item.contains("{staged:"))
+    }
+}
+
+/// What is told after the files of a group changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadPlan {
+    /// A signal (its number) to a process of ours.
+    Signal {
+        /// The process's name.
+        process: String,
+        /// Signal number, from libc.
+        signal: i32,
+    },
+    /// Stop and start a process of ours.
+    Restart {
+        /// The process's name.
+        process: String,
+    },
+    /// End the container with 75.
+    Exit,
+    /// Run a command. No shell.
+    Run {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// Then TERM, and KILL.
+        timeout: Duration,
+    },
+}
+
+/// A process that init runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessPlan {
+    /// `main`.
+    pub name: String,
+    /// Program and arguments; not empty.
+    pub command: Vec<String>,
+    /// `name or uid[:gid]` as written.
+    pub user: Option<String>,
+    /// Working directory; `None`: the one proem was started in.
+    pub workdir: Option<PathBuf>,
+    /// umask; `None`: inherited.
+    pub umask: Option<u32>,
+    /// Replaces TERM towards this process, at shutdown and for restarts (a signal number).
+    pub stop_signal: Option<i32>,
+    /// For restarts; at shutdown only when `shutdown_timeout` is set.
+    pub stop_timeout: Duration,
+    /// Bound of the shutdown; `None`: the orchestrator's patience.
+    pub shutdown_timeout: Option<Duration>,
+    /// Signals are sent to the process's group instead of the process.
+    pub group: bool,
+    /// Signal number → the one sent instead; 0 drops it.
+    pub rewrite: BTreeMap<i32, i32>,
+    /// Exit code → the one reported instead.
+    pub exit_codes: BTreeMap<u8, u8>,
+    /// Variables of proem's own that are passed on to the process all the same.
+    pub env_keep: Vec<String>,
+}

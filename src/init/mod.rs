@@ -1,0 +1,1 @@
+//! init: PID 1. Signals, reaping, starting and stopping processes; nothing else.

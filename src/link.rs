@@ -1,0 +1,218 @@
+//! What init and worker say to each other: typed messages over one stream socketpair.
+//!
+//! A frame is a little-endian u32 length and a postcard body. Both ends are the same binary, forked, so there is no
+//! version. init trusts nothing here: a frame that is too long or does not decode means that the worker is broken, and
+//! it is ended like one that died.
+//!
+//! init never blocks on the link: it reads what is there ([`Inbox`]) and a worker that does not read its (few, small)
+//! messages is a broken worker.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The longest frame, bytes: room for the largest argv and environment that `execve(2)` takes (2 MiB by default).
+pub const MAX_FRAME: usize = 4 << 20;
+
+/// From the worker to init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToInit {
+    /// What a process is, complete. Sent for each process before [`ToInit::Start`], and again by a new worker; a
+    /// process that runs keeps what it was started with until its next start.
+    Process(Box<ProcessSpec>),
+    /// The first publish is done and checked: processes may run now. Repeated by a new worker; then it changes nothing.
+    Start,
+    /// From before the first rename of a group until [`ToInit::Release`]: start and restart none of these processes.
+    /// It outlives the worker: the next one recovers, then releases.
+    Hold(Vec<String>),
+    /// The files are checked or undone.
+    Release(Vec<String>),
+    /// Reload a process. Answered by [`ToWorker::Reloaded`] with the same id.
+    Reload {
+        /// Chosen by the worker.
+        id: u64,
+        /// Process name.
+        process: String,
+        /// How.
+        action: ReloadAction,
+    },
+    /// The group's reload is owed from now on: told before its rename, so that it outlives the worker.
+    Owe(String),
+    /// That reload is done, or there is nothing to reload after all.
+    Paid(String),
+    /// A command (check, reload) was forked: its process group, told before it execs. init ends it when the worker dies.
+    Command(i32),
+    /// That process group has ended.
+    CommandEnded(i32),
+    /// Nothing can change any more: the worker is about to exit 0 and must not be restarted.
+    Finished,
+    /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): after stopping main.
+    Exit {
+        /// The exit code.
+        code: u8,
+        /// What is said after `proem: exit N: `; the details were already logged.
+        reason: String,
+    },
+}
+
+/// How a running process is told that its files changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReloadAction {
+    /// This signal number.
+    Signal(i32),
+    /// Stop it, start it.
+    Restart,
+}
+
+/// From init to the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The first message of a worker's life.
+    Welcome {
+        /// main has been started already: this worker replaces one that died.
+        started: bool,
+        /// Groups whose reload a dead worker still owed.
+        owed: Vec<String>,
+        /// Processes that a dead worker held.
+        held: Vec<String>,
+    },
+    /// The answer to [`ToInit::Reload`].
+    Reloaded {
+        /// The request's id.
+        id: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Told (a signal was sent), or running anew (a restart).
+    Done,
+    /// The process does not run, or is about to be started: it will read the new files anyway.
+    NotRunning,
+    /// It failed; the reload is still owed.
+    Failed(String),
+}
+
+/// Everything that init needs to run a process: nothing is left to look up, so that starting cannot fail for a reason
+/// that the worker could have reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// `main`.
+    pub name: String,
+    /// Program and arguments, no NUL inside; the program is looked up in the PATH of `env`.
+    pub argv: Vec<Vec<u8>>,
+    /// The complete environment, `NAME=value`, no NUL inside.
+    pub env: Vec<Vec<u8>>,
+    /// Whom it runs as; `None`: whoever proem is.
+    pub user: Option<Credentials>,
+    /// Working directory; `None`: the one proem was started in.
+    pub workdir: Option<Vec<u8>>,
+    /// umask; `None`: inherited.
+    pub umask: Option<u32>,
+    /// Sent instead of TERM to stop it.
+    pub stop_signal: Option<i32>,
+    /// For restarts.
+    pub stop_timeout: Duration,
+    /// Bound of the shutdown; `None`: the orchestrator's patience.
+    pub shutdown_timeout: Option<Duration>,
+    /// Signals go to its process group.
+    pub group: bool,
+    /// Signal → the one sent instead; 0 drops it.
+    pub rewrite: BTreeMap<i32, i32>,
+    /// Exit code → the one reported instead.
+    pub exit_codes: BTreeMap<u8, u8>,
+    /// How long what is left over after its exit may take to end before KILL.
+    pub linger: Duration,
+}
+
+/// Whom a process runs as, looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary groups, without `gid`.
+    pub groups: Vec<u32>,
+}
+
+/// A message as the bytes of a frame.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    // Our own types: no maps with unknown length, no trait objects; writing to a Vec cannot fail.
+    if let Ok(body) = postcard::to_stdvec(message) {
+        frame.extend_from_slice(&body);
+    }
+    let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+/// Frames being received. It never holds more than one longest frame beyond what was decoded.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+}
+
+/// The other side does not keep to the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+impl Inbox {
+    /// Adds what was read from the socket.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next complete message, if there is one.
+    pub fn next<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Broken> {
+        let Some(header) = self.bytes.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MAX_FRAME {
+            return Err(Broken);
+        }
+        let Some(body) = self.bytes.get(4..4 + length) else { return Ok(None) };
+        let message = postcard::from_bytes(body).map_err(|_| Broken)?;
+        self.bytes.drain(..4 + length);
+        if self.bytes.is_empty() {
+            // A rare large message (an environment) must not stay as memory of init.
+            self.bytes = Vec::new();
+        }
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_any_split() {
+        let sent = [ToInit::Owe("nginx".into()), ToInit::Start, ToInit::Exit { code: 65, reason: "x".into() }];
+        let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+        for at in 0..bytes.len() {
+            let mut inbox = Inbox::default();
+            let mut got = Vec::new();
+            for part in [&bytes[..at], &bytes[at..]] {
+                inbox.push(part);
+                while let Some(message) = inbox.next::<ToInit>().unwrap() {
+                    got.push(message);
+                }
+            }
+            assert_eq!(got, sent);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_or_nonsense_is_broken() {
+        let mut inbox = Inbox::default();
+        inbox.push(&u32::MAX.to_le_bytes());
+        assert_eq!(inbox.next::<ToInit>(), Err(Broken));
+        let mut inbox = Inbox::default();
+        inbox.push(&[1, 0, 0, 0, 0xff]);
+        assert_eq!(inbox.next::<ToInit>(), Err(Broken));
+    }
+}

@@ -1,0 +1,2 @@
+//! The proem binary.
+fn main() {}

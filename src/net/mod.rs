@@ -1,0 +1,1 @@
+//! The network: one runtime thread, one HTTP client, one resolver.

@@ -1,0 +1,1 @@
+//! What the kernel and the image offer, without libc's NSS: passwd, descriptors, signals by name.

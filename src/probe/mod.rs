@@ -1,0 +1,8 @@
+//! Probes: is something up? For `proem probe`, `wait_for`, and (later) readiness, liveness and verify.
+
+/// What is probed, parsed from `tcp:host:port`, `http://…`, `unix:/path`, `file:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// As written, for messages.
+    pub text: String,
+}

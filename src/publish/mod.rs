@@ -1,0 +1,1 @@
+//! Publish: compare, stage, check, commit, roll back.

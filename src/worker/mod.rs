@@ -1,0 +1,1 @@
+//! The worker: one loop that owns the state; sources in, publishes and reloads out.
