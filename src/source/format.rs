@@ -16,3 +16,30 @@ pub enum Format {
     /// Anything else.
     Text,
 }
+
+impl Format {
+    /// The format that a file name's ending says; [`Format::Text`] for any other.
+    pub fn of_path(path: &std::path::Path) -> Format {
+        match path.extension().and_then(std::ffi::OsStr::to_str) {
+            Some("toml") => Format::Toml,
+            Some("yaml" | "yml") => Format::Yaml,
+            Some("json") => Format::Json,
+            Some("env") => Format::Env,
+            Some("ini") => Format::Ini,
+            _ => Format::Text,
+        }
+    }
+
+    /// The format of this name (`toml`, `yaml`, `json`, `env`, `ini`, `text`).
+    pub fn by_name(name: &str) -> Option<Format> {
+        Some(match name {
+            "toml" => Format::Toml,
+            "yaml" => Format::Yaml,
+            "json" => Format::Json,
+            "env" => Format::Env,
+            "ini" => Format::Ini,
+            "text" => Format::Text,
+            _ => return None,
+        })
+    }
+}

@@ -4,6 +4,7 @@
 //! A kind knows nothing of templates, targets or processes.
 
 pub mod format;
+pub mod kind;
 pub mod uri;
 
 use crate::value::Value;

@@ -1,5 +1,7 @@
 //! The shape that every source's URI has: `scheme:thing`, `scheme://authority/thing`, `?query`.
 
+use crate::error::Complaint;
+
 /// A source's URI, split but not yet understood by its kind.
 ///
 /// Consul keys may hold `?`, `#`, `%` and spaces; a `%XX` in the path is decoded, so such a key is written `%3F`.
@@ -15,4 +17,130 @@ pub struct Uri {
     pub path: String,
     /// `?a=1&b` in order, percent-decoded; a flag has no value.
     pub query: Vec<(String, Option<String>)>,
+}
+
+impl Uri {
+    /// Splits a URI. What its path and query mean is the kind's to say ([`super::kind::inspect`]).
+    ///
+    /// The text has been expanded already, part by part ([`Uri::parse_expanding`]), so a value cannot add options.
+    pub fn parse(text: &str) -> Result<Uri, Complaint> {
+        Uri::parse_expanding(text, |part| Ok(part.to_owned()))
+    }
+
+    /// Splits first, then expands `${…}` in each part: what a variable holds can neither add a query option nor name
+    /// another scheme.
+    pub fn parse_expanding(text: &str, expand: impl Fn(&str) -> Result<String, Complaint>) -> Result<Uri, Complaint> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(Complaint::new(format!("`{text}` is not a source: it has no `scheme:`"))
+                .hint(format!("a file is written `file:{text}`")));
+        };
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+        if scheme.is_empty() || !scheme.chars().all(legal) {
+            return Err(Complaint::new(format!("`{text}` is not a source: `{scheme}` is no scheme")));
+        }
+        let (rest, query) = split_query(rest);
+        let (authority, path) = match rest.strip_prefix("//") {
+            // `file:///path` has an empty authority.
+            Some(rest) => match rest.find('/') {
+                Some(0) => (None, rest),
+                Some(slash) => (Some(&rest[..slash]), &rest[slash..]),
+                None => (Some(rest), ""),
+            },
+            None => (None, rest),
+        };
+        let part = |part: &str| -> Result<String, Complaint> { percent_decode(&expand(part)?, text) };
+        let mut pairs = Vec::new();
+        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = match pair.split_once('=') {
+                Some((name, value)) => (name, Some(part(value)?)),
+                None => (pair, None),
+            };
+            pairs.push((part(name)?, value));
+        }
+        let authority = authority.map(&expand).transpose()?;
+        let path = part(path)?;
+        Ok(Uri { text: expand(text)?, scheme: scheme.to_ascii_lowercase(), authority, path, query: pairs })
+    }
+
+    /// The value of a query option; `Some(None)` for a flag.
+    pub fn option(&self, name: &str) -> Option<Option<&str>> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_deref())
+    }
+}
+
+/// Splits at the first `?` that is not inside `${…}`.
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    let mut depth = 0_u32;
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'{' if at > 0 && bytes[at - 1] == b'$' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b'?' if depth == 0 => return (&text[..at], Some(&text[at + 1..])),
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
+fn percent_decode(part: &str, whole: &str) -> Result<String, Complaint> {
+    if !part.contains('%') {
+        return Ok(part.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(decoded) if byte == b'%' => {
+                bytes.push(decoded);
+                rest = &tail[2..];
+            }
+            _ if byte == b'%' => {
+                return Err(Complaint::new(format!("`{whole}`: a `%` is not followed by two hexadecimal digits"))
+                    .hint("write a literal `%` as `%25`"));
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Complaint::new(format!("`{whole}` is not UTF-8 after percent-decoding")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_a_uri() {
+        let uri = Uri::parse("consul://db:8500/config/app?dc=eu&stale").unwrap();
+        assert_eq!(
+            (uri.scheme.as_str(), uri.authority.as_deref(), uri.path.as_str()),
+            ("consul", Some("db:8500"), "/config/app")
+        );
+        assert_eq!(uri.option("dc"), Some(Some("eu")));
+        assert_eq!(uri.option("stale"), Some(None));
+        assert_eq!(uri.option("wait"), None);
+        assert_eq!(Uri::parse("file:///run/secrets").unwrap().path, "/run/secrets");
+        assert_eq!(Uri::parse("env:").unwrap().path, "");
+        assert_eq!(Uri::parse("consul:a%3Fb%20c").unwrap().path, "a?b c");
+    }
+
+    #[test]
+    fn a_value_cannot_add_options() {
+        let uri = Uri::parse_expanding("consul:config/${X:-a?b}/shop?optional", |part| {
+            Ok(part.replace("${X:-a?b}", "dev?dc=evil"))
+        })
+        .unwrap();
+        assert_eq!(uri.path, "config/dev?dc=evil/shop");
+        assert_eq!(uri.query, [("optional".to_owned(), None)]);
+    }
+
+    #[test]
+    fn what_is_no_uri_says_so() {
+        assert!(Uri::parse("/etc/app.toml").unwrap_err().hint.unwrap().contains("file:/etc/app.toml"));
+        assert!(Uri::parse("consul:50%").is_err());
+    }
 }
