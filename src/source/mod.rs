@@ -3,6 +3,8 @@
 //!
 //! A kind knows nothing of templates, targets or processes.
 
+#[cfg(feature = "consul")]
+pub mod consul;
 pub mod format;
 pub mod kind;
 pub mod uri;
