@@ -5,6 +5,7 @@
 
 pub mod format;
 pub mod kind;
+mod lines;
 pub mod uri;
 
 use crate::value::Value;
