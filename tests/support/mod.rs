@@ -12,6 +12,7 @@ pub mod images;
 pub mod ports;
 pub mod procs;
 pub mod proem;
+pub mod service;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
