@@ -1,5 +1,7 @@
 //! `proem render`, `check` and `exec` with sources that need no network: what they write, say and exit with.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,7 @@
 //! `proem run` and `proem render --watch` where no store is needed: starting, stopping, exit codes, watched files.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::path::Path;
@@ -133,7 +135,7 @@ fn a_changed_file_is_rendered_and_the_process_told() {
     assert_eq!(process.ended(SOON).code, AT_TERM);
 }
 
-/// Publishes a ConfigMap volume as the kubelet does: a new dated directory, and `..data` swapped to it by a rename.
+/// Publishes a `ConfigMap` volume as the kubelet does: a new dated directory, and `..data` swapped to it by a rename.
 fn configmap(volume: &Path, generation: &str, greeting: &str) {
     let dated = format!("..2026_{generation}");
     write(volume, &format!("{dated}/greeting"), &format!("{greeting}\n"));

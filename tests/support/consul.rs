@@ -13,14 +13,14 @@ pub struct Api {
 }
 
 impl Api {
-    /// The address as CONSUL_HTTP_ADDR takes it.
+    /// The address as `CONSUL_HTTP_ADDR` takes it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Waits until it has a leader and serves.
     pub fn ready(&self, state: impl Fn() -> String) {
-        wait::until(Duration::from_secs(60), "consul has a leader", state, || {
+        wait::until(Duration::from_mins(1), "consul has a leader", state, || {
             let leader = http::get(&self.address, "/v1/status/leader")?;
             // A write proves more than the answer: right after a start they are refused for a moment.
             (leader.len() > 2 && self.send("PUT", "/v1/kv/proem-test-ready", b"")).then_some(())
@@ -78,12 +78,12 @@ fn encode(key: &str) -> String {
 
 /// The configuration of a server that is its own cluster: it keeps its data over a restart, is reachable only as far
 /// as `client` says, and elects itself within a second.
-pub fn configuration(client: &str, [http, serf_lan, serf_wan, server]: [u16; 4]) -> String {
+pub fn configuration(client: &str, [http, near, far, server]: [u16; 4]) -> String {
     format!(
         r#"{{"server":true,"bootstrap_expect":1,"bind_addr":"127.0.0.1","client_addr":"{client}","node_name":"test",
             "datacenter":"dc1","log_level":"WARN","disable_update_check":true,"leave_on_terminate":false,
             "performance":{{"raft_multiplier":1}},
-            "ports":{{"http":{http},"serf_lan":{serf_lan},"serf_wan":{serf_wan},"server":{server},"dns":-1,"grpc":-1}}}}"#
+            "ports":{{"http":{http},"serf_lan":{near},"serf_wan":{far},"server":{server},"dns":-1,"grpc":-1}}}}"#
     )
 }
 

@@ -76,7 +76,7 @@ impl Builder {
     /// Runs it to its end, which must come within a minute.
     pub fn output(self) -> Output {
         let mut process = self.start();
-        process.ended(Duration::from_secs(60))
+        process.ended(Duration::from_mins(1))
     }
 }
 
