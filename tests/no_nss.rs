@@ -6,35 +6,51 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use support::images::which;
-use support::proem::{BINARY, Builder, Output};
-use support::{folder, read, text, write};
+use support::proem::{BINARY, Builder, Output, Proem, SOON};
+use support::{folder, procs, read, text, write};
 
 const FOREIGN: &str = "passwd: foreign systemd files\ngroup: foreign systemd files\nhosts: foreign mymachines resolve dns files\n\
                        initgroups: foreign systemd\n";
 
-/// Runs `command` under strace where /etc/nsswitch.conf lists foreign modules (in a mount namespace of its own), and
-/// returns its end and everything that `program`, once executed, opened.
-fn traced(dir: &Path, program: &str, command: &[&str], env: &[(&str, &str)]) -> (Output, Vec<String>) {
-    let (nsswitch, log) = (write(dir, "nsswitch.conf", FOREIGN), dir.join("strace.log"));
-    let script = "mount --bind \"$1\" /etc/nsswitch.conf && shift && exec \"$@\"";
-    let mut builder = Builder::new("unshare")
-        .args(["--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", text(&nsswitch)])
-        .args(["strace", "-f", "-qq", "-s", "256", "-e", "trace=open,openat,openat2,execve", "-o", text(&log)])
-        .args(command.iter().copied())
-        .dir(dir);
-    for (name, value) in env {
-        builder = builder.env(name, value);
+/// A command under strace where /etc/nsswitch.conf lists foreign modules (in a mount namespace of its own).
+struct Traced {
+    process: Proem,
+    log: PathBuf,
+    program: String,
+}
+
+impl Traced {
+    /// Starts it; `program` is the one that is looked at, once it has been executed.
+    fn start(dir: &Path, program: &str, command: &[&str], env: &[(&str, &str)]) -> Traced {
+        let (nsswitch, log) = (write(dir, "nsswitch.conf", FOREIGN), dir.join("strace.log"));
+        let script = "mount --bind \"$1\" /etc/nsswitch.conf && shift && exec \"$@\"";
+        let mut builder = Builder::new("unshare")
+            .args(["--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", text(&nsswitch)])
+            .args(["strace", "-f", "-qq", "-s", "256", "-e", "trace=open,openat,openat2,execve", "-o", text(&log)])
+            .args(command.iter().copied())
+            .dir(dir);
+        for (name, value) in env {
+            builder = builder.env(name, value);
+        }
+        Traced { process: builder.start(), log, program: program.to_owned() }
     }
-    let output = builder.output();
-    let log = read(&log);
-    // What comes before belongs to chroot(1).
-    let executed = format!("execve(\"{program}\"");
-    let opened = log.lines().skip_while(|line| !line.contains(&executed));
-    let opened: Vec<String> = opened.filter(|line| line.contains("open")).map(str::to_owned).collect();
-    assert!(log.contains(&executed), "{program} was not executed:\n{}\n{log}", output.stderr);
-    (output, opened)
+
+    /// Its end, and everything that the program opened.
+    fn ended(mut self) -> (Output, Vec<String>) {
+        let output = self.process.ended(SOON);
+        let log = read(&self.log);
+        // What comes before belongs to chroot(1).
+        let executed = format!("execve(\"{}\"", self.program);
+        assert!(log.contains(&executed), "{executed} is not in the trace:\n{}\n{log}", output.stderr);
+        let lines = log.lines().skip_while(|line| !line.contains(&executed));
+        (output, lines.filter(|line| line.contains("open")).map(str::to_owned).collect())
+    }
+}
+
+fn traced(dir: &Path, program: &str, command: &[&str], env: &[(&str, &str)]) -> (Output, Vec<String>) {
+    Traced::start(dir, program, command, env).ended()
 }
 
 fn nothing_foreign(opened: &[String]) {
@@ -111,10 +127,11 @@ fn run_exec_and_watch_open_no_library_on_a_foreign_machine() {
         nothing_foreign(&opened);
         std::fs::remove_file(dir.path().join("t")).unwrap();
     }
-    let command = ["timeout", "-s", "TERM", "5", BINARY, "render", "--watch", "-c", &config];
-    let (output, opened) = traced(dir.path(), BINARY, &command, &env);
-    assert_eq!(read(&dir.path().join("t")), "value", "{}", output.stderr);
-    nothing_foreign(&opened);
+    let watch = Traced::start(dir.path(), BINARY, &[BINARY, "render", "--watch", "-c", &config], &env);
+    watch.process.file(&dir.path().join("t"), "value");
+    let tracee = procs::children(watch.process.pid()).into_iter().find(|child| child.name == "proem").unwrap();
+    procs::kill(tracee.pid, libc::SIGTERM);
+    nothing_foreign(&watch.ended().1);
 }
 
 #[test]

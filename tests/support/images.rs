@@ -208,7 +208,7 @@ pub fn consul() -> String {
     once(&IMAGE, || {
         let configuration = super::consul::configuration("0.0.0.0", [8500, 8301, 8302, 8300]);
         Context::new().program(&which("consul"), "bin/consul").file("consul.json", 0o644, &configuration).image(
-            "VOLUME /data\nCMD [\"/bin/consul\", \"agent\", \"-config-file\", \"/consul.json\", \"-data-dir\", \"/data\"]",
+            "VOLUME /data\nENTRYPOINT [\"consul\"]\nCMD [\"agent\", \"-config-file\", \"/consul.json\", \"-data-dir\", \"/data\"]",
         )
     })
 }
