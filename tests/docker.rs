@@ -1,7 +1,7 @@
 //! The main job in containers: Docker, a real Consul, an nginx image of the official kind, proem as its first process.
 
 #![cfg(feature = "consul")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Every example runs and prints what its README shows; images that users pull are stood in for by ours.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! The main job on one machine, with a real Consul: a key changes, the file follows, the process is told.
 
 #![cfg(feature = "consul")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

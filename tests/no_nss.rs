@@ -2,7 +2,7 @@
 //! has into itself. strace shows that proem opens neither nsswitch.conf nor any shared library, on a machine whose
 //! nsswitch.conf lists foreign modules, and in a root of another libc.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! The classic pitfall side by side: a shell as the first process loses TERM, so `docker stop` waits out its patience
 //! and kills; behind proem the same script ends at once.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! `proem render`, `check` and `exec` with sources that need no network: what they write, say and exit with.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! `proem run` and `proem render --watch` where no store is needed: starting, stopping, exit codes, watched files.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 
