@@ -45,6 +45,20 @@ pub fn has_null(value: &Value) -> bool {
     }
 }
 
+/// Whether two sorted trees render the same everywhere. Unlike `==`, 1 and 1.0 are two values; and what both share is
+/// not looked at.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_map(), b.as_map(), a.as_array(), b.as_array()) {
+        (Some(a), Some(b), ..) => {
+            std::ptr::eq(a, b) || a.len() == b.len() && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && same(a, b))
+        }
+        (_, _, Some(a), Some(b)) => {
+            std::ptr::eq(a, b) || a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        _ => a.kind() == b.kind() && a == b,
+    }
+}
+
 /// The value without its nulls: their keys and list items are gone. `None` when it is null itself. What holds no null
 /// is shared, not copied.
 pub fn without_null(value: &Value) -> Option<Value> {
@@ -372,6 +386,16 @@ mod tests {
         let clean = without_null(&value).unwrap();
         assert_eq!(clean.get_from_path("a").unwrap().as_array().unwrap().len(), 1);
         assert_eq!(without_null(&Value::none()), None);
+    }
+
+    #[test]
+    fn sameness_is_of_what_is_rendered() {
+        let tree = |leaf: Value| sorted_map(vec![("a".to_owned(), Value::from(vec![leaf]))]);
+        assert!(same(&tree(Value::from(1)), &tree(Value::from(1))));
+        assert!(!same(&tree(Value::from(1)), &tree(Value::from(1.0))));
+        assert!(!same(&tree(Value::from("1")), &tree(Value::from("2"))));
+        assert!(!same(&tree(Value::from(1)), &sorted_map(vec![])));
+        assert!(!same(&Value::from("a"), &Value::bytes(*b"a")));
     }
 
     proptest! {

@@ -10,8 +10,11 @@ mod env;
 mod file;
 pub mod format;
 pub mod kind;
+pub mod layers;
 mod lines;
+mod merge;
 mod places;
+mod sampler;
 mod tree;
 pub mod uri;
 
