@@ -3,9 +3,11 @@
 //!
 //! A kind knows nothing of templates, targets or processes.
 
+pub mod backoff;
 #[cfg(feature = "consul")]
 pub mod consul;
 mod container;
+pub mod driver;
 mod env;
 mod file;
 pub mod format;
@@ -14,9 +16,13 @@ pub mod layers;
 mod lines;
 mod merge;
 mod places;
+#[cfg(feature = "net")]
+mod runtime;
 mod sampler;
+mod threads;
 mod tree;
 pub mod uri;
+mod watcher;
 
 use crate::value::Value;
 use std::path::PathBuf;
