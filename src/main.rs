@@ -23,5 +23,5 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
             OsString::from_vec(bytes.to_vec())
         })
         .collect();
-    proem::commands::main(args, inherited).0.into()
+    proem::commands::main(args, &inherited).0.into()
 }

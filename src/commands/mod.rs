@@ -8,27 +8,54 @@ mod run;
 
 use crate::cli::{self, Cli, Command};
 use crate::config::plan::{Plan, ProcessPlan};
+use crate::config::{self, Mode};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::link::{Credentials, ProcessSpec};
-use crate::os::environ;
-use crate::os::inherited::Inherited;
+use crate::log;
+use crate::os::environ::{self, Environment};
+use crate::os::inherited::{self, Inherited};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Parses the command line and does what it says. `args` begins with the program's own name.
+/// What was asked for, and what there is.
+struct Call<'a> {
+    cli: Cli,
+    mode: Mode,
+    environment: Environment,
+    /// The same as it is passed on.
+    raw: Vec<Vec<u8>>,
+    inherited: &'a Inherited,
+}
+
+/// Parses the command line and does what it says. `args` begins with the program's own name. Every signal is blocked
+/// ([`Inherited::take`]).
 pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
-    let environment = environ::by_name(&environ::raw());
-    let cli = match cli::parse(args, &environment) {
+    let raw = environ::raw();
+    let environment = environ::by_name(&raw);
+    let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err((exit, text)) => return said(exit, &text),
     };
-    match cli.command {
-        Command::Run { .. } => run::run(&cli, inherited),
-        Command::Exec { .. } => exec::run(&cli, inherited),
-        Command::Render { .. } => render::run(&cli, inherited),
-        Command::Check { .. } => check::run(&cli),
-        Command::Probe { ref uris, ref timeout } => probe::run(uris, timeout.as_deref()),
+    let (level, format) = config::early_log(&cli, &environment);
+    log::configure(level, format);
+    for warning in config::environment::unknown(&environment) {
+        crate::warn!("{warning}");
+    }
+    let Some(mode) = Mode::of(&cli, &environment) else {
+        let Command::Probe { uris, timeout } = &cli.command else { return Exit::INTERNAL };
+        inherited::ordinary_signals();
+        return probe::run(uris, timeout.as_deref(), &environment);
+    };
+    let call = Call { cli, mode, environment, raw, inherited };
+    match mode {
+        Mode::Run | Mode::RunOnce => run::run(&call),
+        Mode::Exec => exec::run(&call),
+        Mode::RenderOnce | Mode::RenderWatch => render::run(&call),
+        Mode::Check => {
+            inherited::ordinary_signals();
+            check::run(&call)
+        }
     }
 }
 
@@ -40,7 +67,7 @@ fn said(exit: Exit, text: &str) -> Exit {
     let _ = if exit == Exit::OK {
         writeln!(std::io::stdout(), "{text}")
     } else {
-        writeln!(std::io::stderr(), "{text}")
+        writeln!(std::io::stderr(), "proem: {text}")
     };
     exit
 }
@@ -48,7 +75,7 @@ fn said(exit: Exit, text: &str) -> Exit {
 /// Says why proem ends by itself: every complaint, and the code on the last line.
 fn fail(failure: &Failure) -> Exit {
     let reason = complain(failure);
-    crate::init::last_words(failure.exit, &reason);
+    crate::init::last_word(failure.exit, &reason);
     failure.exit
 }
 
@@ -69,11 +96,10 @@ fn complain(failure: &Failure) -> String {
     format!("{} {what}", failure.complaints.len())
 }
 
-/// The plan of a command line in this mode, with its logging in force and its warnings said.
-fn plan(cli: &Cli, mode: crate::config::Mode) -> Result<Plan, Failure> {
-    let environment = environ::by_name(&environ::raw());
-    let plan = crate::config::resolve(cli, &environment, mode)?;
-    crate::log::configure(plan.log, plan.log_format);
+/// The plan of a call, with its logging in force and its warnings said.
+fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
+    let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
+    log::configure(plan.log, plan.log_format);
     for warning in &plan.warnings {
         crate::warn!("{warning}");
     }
@@ -86,7 +112,8 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         Some(user) => Some(crate::os::passwd::lookup(user).map_err(|complaint| complaint.exit(Exit::CONFIG))?),
         None => None,
     };
-    let env = crate::config::environment::for_process(plan, process, account.as_ref(), &environ::raw());
+    let home = account.as_ref().map(|account| account.home.as_bytes());
+    let env = config::environment::for_process(plan, process, home, &environ::raw());
     Ok(ProcessSpec {
         name: process.name.clone(),
         argv: process.command.iter().map(|item| OsString::from(item).into_vec()).collect(),

@@ -1,20 +1,18 @@
 //! `proem probe`: 0 when all are up, else 1. For HEALTHCHECK in images without a shell.
 
-use crate::config::units;
-use crate::error::{Complaint, Failure};
+use crate::config;
+use crate::error::Failure;
 use crate::exit::Exit;
+use crate::os::environ::Environment;
 use crate::probe::Probe;
 use std::io::Write as _;
 use std::time::Duration;
 
-/// How long each may take unless `--timeout` says otherwise. Docker's own default for a health check is 30 s.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Probes each, one after the other, and prints one line each: docker shows it.
-pub fn run(uris: &[String], timeout: Option<&str>) -> Exit {
-    let (probes, timeout) = match parse(uris, timeout) {
+pub fn run(uris: &[String], timeout: Option<&str>, environment: &Environment) -> Exit {
+    let (probes, timeout) = match parse(uris, timeout, environment) {
         Ok(parsed) => parsed,
-        Err(complaints) => return super::fail(&Failure { exit: Exit::USAGE, complaints }),
+        Err(failure) => return super::fail(&failure),
     };
     let mut exit = Exit::OK;
     for probe in &probes {
@@ -31,13 +29,22 @@ pub fn run(uris: &[String], timeout: Option<&str>) -> Exit {
     exit
 }
 
-fn parse(uris: &[String], timeout: Option<&str>) -> Result<(Vec<Probe>, Duration), Vec<Complaint>> {
+fn parse(uris: &[String], timeout: Option<&str>, environment: &Environment) -> Result<(Vec<Probe>, Duration), Failure> {
     let mut complaints = Vec::new();
-    let mut gather = |complaint| complaints.push(complaint);
-    let probes: Vec<Probe> = uris.iter().filter_map(|uri| Probe::parse(uri).map_err(&mut gather).ok()).collect();
-    let timeout = timeout.map_or(Ok(TIMEOUT), units::duration).map_err(&mut gather);
+    let mut probes = Vec::new();
+    for uri in uris {
+        match Probe::parse(uri) {
+            Ok(probe) => probes.push(probe),
+            Err(complaint) => complaints.push(complaint),
+        }
+    }
+    let timeout = config::probe_timeout(timeout, environment);
     match timeout {
         Ok(timeout) if complaints.is_empty() => Ok((probes, timeout)),
-        _ => Err(complaints),
+        Ok(_) => Err(Failure { exit: Exit::USAGE, complaints }),
+        Err(failure) => {
+            complaints.extend(failure.complaints);
+            Err(Failure { exit: Exit::USAGE, complaints })
+        }
     }
 }

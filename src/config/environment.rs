@@ -6,6 +6,8 @@ use super::plan::{Plan, ProcessPlan};
 use crate::os::environ::{Environment, split};
 use crate::source::kind;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 
 /// Set by proem for the commands that it runs: no option, and no typing mistake either.
 const OURS: &[&str] = &["PROEM_CHANGED"];
@@ -30,17 +32,20 @@ pub fn unknown(environment: &Environment) -> Vec<String> {
         .collect()
 }
 
+/// The variables that no process and no command gets: proem's own options, and the credentials of the sources that are
+/// used.
+pub fn hidden(plan: &Plan) -> Vec<OsString> {
+    let ours = OPTIONS.iter().map(|(option, _)| variable(option)).chain(OURS.iter().map(|name| (*name).to_owned()));
+    let layers = plan.sources.iter().flat_map(|source| &source.layers);
+    let credentials = layers.filter_map(|layer| kind::inspect(&layer.uri).ok()).flat_map(|facts| facts.credentials);
+    ours.map(OsString::from).chain(credentials.map(OsString::from)).collect()
+}
+
 /// The environment that a process gets: without proem's own options and without the credentials of the sources that
 /// are used, except what `env_keep` lists; with `HOME` set when it runs as another user (`home`: that user's, from
 /// /etc/passwd). Order, and bytes that are not UTF-8, are kept.
 pub fn for_process(plan: &Plan, process: &ProcessPlan, home: Option<&[u8]>, environ: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut hidden: BTreeSet<Vec<u8>> = OPTIONS.iter().map(|(option, _)| variable(option).into_bytes()).collect();
-    hidden.extend(OURS.iter().map(|name| name.as_bytes().to_vec()));
-    for layer in plan.sources.iter().flat_map(|source| &source.layers) {
-        if let Ok(facts) = kind::inspect(&layer.uri) {
-            hidden.extend(facts.credentials.iter().map(|name| name.as_bytes().to_vec()));
-        }
-    }
+    let mut hidden: BTreeSet<Vec<u8>> = hidden(plan).into_iter().map(OsString::into_vec).collect();
     for kept in &process.env_keep {
         hidden.remove(kept.as_bytes());
     }

@@ -120,6 +120,31 @@ pub fn ordinary_signals() {
     set_mask(0);
 }
 
+/// The signals of a process that is going to become another program (`exec`) or may wait as PID 1 (`render`): all stay
+/// blocked, so that none is lost before somebody listens; a broken pipe is an error, and leaves nothing pending that
+/// would end the next program.
+pub fn blocked_signals() {
+    set_ignored(libc::SIGPIPE, true);
+    set_ignored(libc::SIGTTOU, true);
+}
+
+/// Unblocks these in the calling thread.
+pub fn unblock(signals: &[i32]) {
+    let set = signals.iter().fold(0, |set, signal| set | bit(*signal));
+    // SAFETY: the pointer is to a live 8-byte set, which is the size that is passed; no old set is asked for.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_UNBLOCK, &raw const set, ptr::null_mut::<u64>(), 8usize)
+    };
+}
+
+/// A blocked signal that has arrived and asks for the end, if there is one.
+pub fn pending(signals: &[i32]) -> Option<i32> {
+    let mut set = 0u64;
+    // SAFETY: the pointer is to a live 8-byte set, which is the size that is passed.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, 8usize) };
+    signals.iter().copied().find(|signal| set & bit(*signal) != 0)
+}
+
 /// Signal n's bit.
 pub fn bit(signal: i32) -> u64 {
     1 << (signal - 1).clamp(0, 63)

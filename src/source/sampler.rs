@@ -9,7 +9,7 @@ const REMEMBERED: usize = 8;
 
 /// What of one layer's errors is worth a line now. Time is a parameter.
 #[derive(Debug, Default)]
-pub(super) struct Sampler {
+pub(crate) struct Sampler {
     said: Vec<(String, Instant)>,
     /// An error was said since the last recovery.
     open: bool,
@@ -17,7 +17,7 @@ pub(super) struct Sampler {
 
 impl Sampler {
     /// Whether to say this error now.
-    pub(super) fn error(&mut self, text: &str, now: Instant) -> bool {
+    pub(crate) fn error(&mut self, text: &str, now: Instant) -> bool {
         self.open = true;
         self.said.retain(|(_, at)| now.saturating_duration_since(*at) < INTERVAL);
         if self.said.iter().any(|(said, _)| said == text) {
@@ -32,7 +32,7 @@ impl Sampler {
 
     /// Whether to say that it is over. The texts stay unsaid until their interval ends: a flapping store is one line of
     /// each a minute.
-    pub(super) fn recovered(&mut self, now: Instant) -> bool {
+    pub(crate) fn recovered(&mut self, now: Instant) -> bool {
         if !std::mem::take(&mut self.open) {
             return false;
         }

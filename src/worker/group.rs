@@ -2,7 +2,7 @@
 
 use super::schedule::Schedule;
 use crate::config::plan::GroupPlan;
-use crate::publish::{Committed, Digest, Staged};
+use crate::publish::{Committed, Fingerprint, Staged};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -20,7 +20,24 @@ pub struct Group {
     /// Published (or found equal) since this worker began.
     pub done: bool,
     /// Content that a check refused: not tried again until an input changes it.
-    pub refused: Option<Digest>,
+    pub refused: Option<Fingerprint>,
+    /// init was asked to hold its processes.
+    pub held: bool,
+    /// Published, and its reload is still owed.
+    pub committed: Option<Committed>,
+    /// That a reload is owed was written to disk.
+    pub remembered: bool,
+}
+
+/// What a publish is about.
+#[derive(Debug, Clone, Copy)]
+pub struct What {
+    /// Of the new contents.
+    pub fingerprint: Fingerprint,
+    /// A content differs; otherwise only modes or owners are repaired, and nobody is told.
+    pub content: bool,
+    /// More than one file's content differs.
+    pub several: bool,
 }
 
 /// What a group waits for in the middle of a publish.
@@ -29,9 +46,9 @@ pub enum Job {
     /// Nothing.
     Idle,
     /// The check of the staged files (the command's id).
-    CheckStaged(u64, Box<Staged>, Digest),
+    CheckStaged(u64, Box<Staged>, What),
     /// The check after the renames (the command's id).
-    CheckCommitted(u64, Box<Committed>, Digest),
+    CheckCommitted(u64, Box<Committed>, What),
 }
 
 impl Job {
@@ -54,6 +71,9 @@ impl Group {
             job: Job::Idle,
             done: false,
             refused: None,
+            held: false,
+            committed: None,
+            remembered: false,
         }
     }
 }

@@ -21,9 +21,12 @@ use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan}
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::{ToInit, ToWorker};
+use crate::log::Level;
 use crate::publish::command::CommandResult;
-use crate::source::driver::{Driver, Sampler, Update};
-use crate::source::layers::Layers;
+use crate::publish::{Outcome, Recovered};
+use crate::source::driver::{Driver, Update};
+use crate::source::layers::{Applied, Layers, Notice};
+use crate::source::sampler::Sampler;
 use crate::template::{Engine, Input};
 use control::{Control, Reader, Welcome};
 use event::Event;
@@ -31,6 +34,8 @@ use gate::Gate;
 use group::{Group, Job};
 use owed::Owed;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
@@ -69,11 +74,23 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// What commands get back of the surroundings that proem was started in.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The working directory; `None`: the one that the process has.
+    pub directory: Option<PathBuf>,
+    /// The soft RLIMIT_DATA, bytes, where the worker lowered its own.
+    pub data_limit: Option<u64>,
+}
+
 /// The state of the loop.
 pub struct Worker<'p> {
     plan: &'p Plan,
     mode: Mode,
     control: Control,
+    surroundings: Surroundings,
+    /// Variables that commands do not get.
+    hidden: Vec<OsString>,
     engine: Engine,
     sources: Vec<SourcePlan>,
     layers: Layers,
@@ -100,13 +117,13 @@ pub struct Worker<'p> {
 }
 
 /// Publishes a plan, and follows its changes if the mode says so.
-pub fn run(plan: &Plan, mode: Mode, control: Control) -> Ended {
+pub fn run(plan: &Plan, mode: Mode, control: Control, surroundings: Surroundings) -> Ended {
     let (welcome, reader) = match control.welcome() {
         Some((welcome, reader)) => (welcome, Some(reader)),
         None if control.has_init() => return Ended::InitGone,
         None => (Welcome::default(), None),
     };
-    match Worker::new(plan, mode, control, &welcome, reader) {
+    match Worker::new(plan, mode, control, surroundings, &welcome, reader) {
         Ok(mut worker) => {
             let ended = worker.serve();
             worker.end_commands();
@@ -121,13 +138,19 @@ impl<'p> Worker<'p> {
         plan: &'p Plan,
         mode: Mode,
         control: Control,
+        surroundings: Surroundings,
         welcome: &Welcome,
         reader: Option<Reader>,
     ) -> Result<Worker<'p>, Failure> {
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
-        let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref())?;
-        if !welcome.held.is_empty() {
-            control.tell(&ToInit::Release(welcome.held.clone()));
+        let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref());
+        let mixed = mixed(plan, &recovered);
+        let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
+        if !free.is_empty() {
+            control.tell(&ToInit::Release(free));
+        }
+        if !mixed.is_empty() {
+            control.tell(&ToInit::Hold(mixed));
         }
         let engine = load_engine(plan)?;
         let (sources, groups) = used(plan, &engine)?;
@@ -145,6 +168,8 @@ impl<'p> Worker<'p> {
             plan,
             mode,
             control,
+            surroundings,
+            hidden: crate::config::environment::hidden(plan),
             engine,
             layers: Layers::new(&sources),
             sources,
@@ -164,15 +189,25 @@ impl<'p> Worker<'p> {
             reader,
         };
         let owing = recovered.iter().filter(|done| done.reload_owed).map(|done| &done.group).chain(&welcome.owed);
+        for done in &recovered {
+            if let (Some(index), Outcome::Mixed(_)) = (worker.group_named(&done.group), &done.outcome) {
+                worker.groups[index].held = true;
+            }
+        }
         for name in owing {
-            if let Some(index) = plan.groups.iter().position(|group| group.name == *name) {
+            if let Some(index) = worker.group_named(name) {
                 worker.owe(index);
+                worker.groups[index].remembered = true;
             } else {
                 // The configuration has changed since: nobody is left to be told.
                 worker.control.tell(&ToInit::Paid(name.clone()));
             }
         }
         Ok(worker)
+    }
+
+    fn group_named(&self, name: &str) -> Option<usize> {
+        self.plan.groups.iter().position(|group| group.name == name)
     }
 
     fn serve(&mut self) -> Ended {
@@ -183,6 +218,7 @@ impl<'p> Worker<'p> {
         for update in self.driver.read_all(now) {
             self.update(update, now);
         }
+        self.watch_templates();
         self.start_probes();
         loop {
             match self.turn() {
@@ -277,13 +313,28 @@ impl<'p> Worker<'p> {
                 for update in self.driver.files_changed(now) {
                     self.update(update, now);
                 }
-                self.templates_changed(now);
             }
-            update => {
-                if let Some(source) = self.layers.apply(update, now) {
-                    self.source_changed(source, now);
+            Update::Path(_) => self.templates_changed(now),
+            Update::Read(layer, answer) => {
+                let Applied { changed, notices } = self.layers.apply(layer, answer, now);
+                self.tell(notices);
+                if changed {
+                    self.source_changed(self.layers.source_of(layer), now);
                 }
             }
+            Update::Fresh(layer) => {
+                let notices = self.layers.fresh(layer, now);
+                self.tell(notices);
+            }
+        }
+    }
+
+    fn tell(&self, notices: Vec<Notice>) {
+        // At start the gate names what is missing, again and again; once would be enough.
+        let starting = self.gate.is_some();
+        for Notice { level, complaint } in notices {
+            let level = if starting && level <= Level::Warn { Level::Debug } else { level };
+            crate::log::event(level, &complaint.to_string());
         }
     }
 
@@ -293,11 +344,18 @@ impl<'p> Worker<'p> {
         }
     }
 
-    /// Template files are watched where sources are; a set that does not load leaves the old one in force.
-    fn templates_changed(&mut self, now: Instant) {
-        if !self.engine.files_changed() {
-            return;
+    /// Template files are watched where files are watched anyway.
+    fn watch_templates(&mut self) {
+        let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
+        if self.mode.watches() && self.sources.iter().flat_map(|source| &source.layers).any(is_file) {
+            for template in self.plan.groups.iter().flat_map(|group| &group.templates) {
+                self.driver.watch_path(&template.from);
+            }
         }
+    }
+
+    /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
+    fn templates_changed(&mut self, now: Instant) {
         let reloaded = load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
         match reloaded {
             Ok((engine, sources)) if names(&sources) == names(&self.sources) => {
@@ -318,7 +376,7 @@ impl<'p> Worker<'p> {
     fn complain(&mut self, complaints: &[Complaint], now: Instant) {
         for complaint in complaints {
             let text = complaint.to_string();
-            if self.sampler.say(&text, now) {
+            if self.sampler.error(&text, now) {
                 crate::error!("{text}");
             }
         }
@@ -374,7 +432,7 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
             range
         })
         .collect();
-    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).collect();
+    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
     let sources: Vec<SourcePlan> =
         plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
     let groups = plan
@@ -382,7 +440,7 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
         .iter()
         .zip(ranges)
         .map(|(plan, range)| {
-            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).collect();
+            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
             let uses = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
             Group::new(plan, range, uses)
         })
@@ -392,6 +450,19 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
 
 fn names(sources: &[SourcePlan]) -> Vec<&str> {
     sources.iter().map(|source| source.name.as_str()).collect()
+}
+
+/// The processes that must not run because a group is neither old nor new.
+fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
+    let mut held = Vec::new();
+    for done in recovered {
+        if let Outcome::Mixed(complaint) = &done.outcome {
+            crate::error!("{complaint}");
+            let group = plan.groups.iter().find(|group| group.name == done.group);
+            held.extend(group.map(|group| processes_of(group.reloads())).unwrap_or_default());
+        }
+    }
+    held
 }
 
 /// A watched template must say what is told after it changed: nobody's fleet restarts by default.

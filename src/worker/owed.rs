@@ -1,7 +1,7 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
 use super::reload::{self, Due};
-use super::{Event, Worker, processes_of};
+use super::{Event, Worker};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
@@ -89,6 +89,30 @@ impl Worker<'_> {
         }
     }
 
+    /// Whether a reload of this group is owed.
+    pub(super) fn owes(&self, group: usize) -> bool {
+        self.owed.entries.iter().any(|(owing, _)| *owing == group)
+    }
+
+    /// The group's files are the old ones again: nobody needs to be told.
+    pub(super) fn disown(&mut self, group: usize) {
+        self.owed.entries.retain(|(owing, _)| *owing != group);
+        self.settled(group);
+    }
+
+    /// Nothing is owed for this group any more: neither init nor the disk need remember it.
+    fn settled(&mut self, group: usize) {
+        let plan = &self.plan.groups[group];
+        self.control.tell(&ToInit::Paid(plan.name.clone()));
+        let group = &mut self.groups[group];
+        if let Some(committed) = group.committed.take() {
+            committed.finish();
+        }
+        if std::mem::take(&mut group.remembered) {
+            crate::publish::forget_owed(plan, self.plan.state_dir.as_deref());
+        }
+    }
+
     /// Does what is owed, one after the other, once no group of the batch is still being checked.
     pub(super) fn reload_due(&mut self, now: Instant) -> Option<Failure> {
         let checking = self.groups.iter().any(|group| group.job.command().is_some());
@@ -114,18 +138,14 @@ impl Worker<'_> {
                     return Some(Failure::new(Exit::RELOAD, reason));
                 }
                 for group in self.owed.pay(&due) {
-                    self.control.tell(&ToInit::Paid(self.plan.groups[group].name.clone()));
+                    self.settled(group);
                 }
                 self.control.tell(&ToInit::Exit { code: Exit::RELOAD.0, reason });
                 return None;
             }
             ReloadPlan::Run { command, timeout } => {
-                let plan = CommandPlan {
-                    argv: command.clone(),
-                    env: vec![("PROEM_CHANGED".into(), self.owed.changed.join("\n"))],
-                    timeout: *timeout,
-                };
-                self.spawn(id, &plan);
+                let changed = self.owed.changed.join("\n");
+                self.spawn(id, command.clone(), Some(changed), *timeout);
             }
         }
         self.owed.current = Some((id, due));
@@ -144,58 +164,69 @@ impl Worker<'_> {
     pub(super) fn reloaded(&mut self, id: u64, outcome: Outcome, now: Instant) {
         let Some((_, due)) = self.owed.current.take_if(|(current, _)| *current == id) else { return };
         match outcome {
-            Outcome::Done => self.paid(&due, now, &describe(&due.reload)),
+            Outcome::Done => self.paid(&due, &describe(&due.reload)),
             // It will start on the new files: nothing to tell, nothing owed.
-            Outcome::NotRunning => self.paid(&due, now, ""),
-            Outcome::Failed(reason) => self.owe_still(&due, &reason, now),
+            Outcome::NotRunning => self.paid(&due, ""),
+            Outcome::Failed(reason) => {
+                let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&due.reload)));
+                self.owe_still(&due, complaint, now);
+            }
         }
     }
 
     /// A reload command ended.
     pub(super) fn reload_command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) {
         let Some((_, due)) = self.owed.current.take_if(|(current, _)| *current == id) else { return };
-        if result.succeeded() {
-            self.paid(&due, now, &describe(&due.reload));
-        } else {
-            self.owe_still(&due, &result.describe(), now);
+        if result.accepted() {
+            self.paid(&due, &describe(&due.reload));
+        } else if let ReloadPlan::Run { command, .. } = &due.reload {
+            self.owe_still(&due, result.complaint("reload", command), now);
         }
     }
 
-    fn paid(&mut self, due: &Due, now: Instant, done: &str) {
+    fn paid(&mut self, due: &Due, done: &str) {
         for group in self.owed.pay(due) {
-            self.control.tell(&ToInit::Paid(self.plan.groups[group].name.clone()));
+            self.settled(group);
         }
         if !done.is_empty() {
-            crate::info!("reloaded: {done} ({} changed)", self.changed_names());
+            crate::info!("reloaded {done} ({} changed)", self.changed_names());
         }
         if self.owed.entries.is_empty() {
             self.owed.pause = None;
             self.owed.changed.clear();
         }
-        // The next of the batch, if any, follows in this turn of the loop.
-        let _ = now;
     }
 
-    fn owe_still(&mut self, due: &Due, reason: &str, now: Instant) {
+    fn owe_still(&mut self, due: &Due, complaint: Complaint, now: Instant) {
         self.owed.fail(now);
-        let complaint = Complaint::new(format!("reload {} failed: {reason}", describe(&due.reload)))
-            .hint("it is owed and will be tried again until it succeeds");
-        self.complain(&[complaint], now);
+        for &group in &due.groups {
+            if !std::mem::replace(&mut self.groups[group].remembered, true)
+                && let Err(error) = crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
+            {
+                crate::debug!("the owed reload is not on disk: {}", error.complaint);
+            }
+        }
+        self.complain(&[complaint.hint("it is owed, and tried again until it succeeds")], now);
     }
 
     /// Starts a command; its end comes as [`Event::Command`].
-    pub(super) fn spawn(&mut self, id: u64, plan: &CommandPlan) {
+    pub(super) fn spawn(&mut self, id: u64, argv: Vec<String>, changed: Option<String>, timeout: Duration) {
+        let plan = CommandPlan {
+            argv,
+            env: changed.map(|changed| ("PROEM_CHANGED".into(), changed.into())).into_iter().collect(),
+            env_remove: self.hidden.clone(),
+            dir: self.surroundings.directory.clone(),
+            data_limit: self.surroundings.data_limit,
+            timeout,
+        };
         let control = self.control.clone();
-        let mut group = None;
-        let running = command::spawn(plan, &mut |pgid| {
-            control.tell(&ToInit::Command(pgid));
-            group = Some(pgid);
-        });
-        if let Some(pgid) = group {
+        let running = command::spawn(&plan, &mut |pgid| control.tell(&ToInit::Command(pgid)));
+        if let Some(pgid) = running.group() {
             self.commands.insert(id, pgid);
         }
         let feed = self.sender.clone();
         super::thread("command", move || {
+            // The loop is gone: so is the process, in a moment.
             let _ = feed.send(Event::Command(id, running.wait()));
         });
     }
@@ -203,7 +234,7 @@ impl Worker<'_> {
     /// Ends commands that still run: TERM, a moment, KILL. Nothing is left behind.
     pub(super) fn end_commands(&mut self) {
         for pgid in self.commands.values() {
-            command::signal_group(*pgid, libc::SIGTERM);
+            signal_group(*pgid, libc::SIGTERM);
         }
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.commands.is_empty() {
@@ -217,13 +248,8 @@ impl Worker<'_> {
             }
         }
         for pgid in self.commands.values() {
-            command::signal_group(*pgid, libc::SIGKILL);
+            signal_group(*pgid, libc::SIGKILL);
         }
-    }
-
-    /// init holds these from before the first rename until checked or undone.
-    pub(super) fn held_by(&self, group: usize) -> Vec<String> {
-        processes_of(self.plan.groups[group].reloads())
     }
 }
 
@@ -236,3 +262,9 @@ fn describe(reload: &ReloadPlan) -> String {
     }
 }
 
+
+fn signal_group(pgid: i32, signal: i32) {
+    // SAFETY: no memory is involved. The group is a command's of ours that was not reaped yet; one that is gone already
+    // is what was wanted.
+    unsafe { libc::kill(-pgid, signal) };
+}

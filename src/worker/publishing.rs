@@ -1,13 +1,14 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
-use super::group::{Group, Job};
-use super::Worker;
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, ReloadPlan, TargetPlan};
+use super::group::{Group, Job, What};
+use super::{Worker, processes_of};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
-use crate::publish::command::{CommandPlan, CommandResult};
-use crate::publish::{Changes, Committed, Digest, PublishError, Rendered, Staged};
+use crate::publish::command::CommandResult;
+use crate::publish::{AfterError, Changes, CommitError, Committed, Places, PublishError, Rendered, Staged};
+use crate::source::Retry;
 use crate::source::layers::State;
 use crate::template::Context;
 use std::time::Instant;
@@ -21,7 +22,7 @@ pub enum Problem {
     Write(PublishError),
 }
 
-impl Worker<'_> {
+impl<'p> Worker<'p> {
     /// Publishes every group that is due.
     pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
         for index in 0..self.groups.len() {
@@ -54,9 +55,12 @@ impl Worker<'_> {
                     Ok(())
                 }
             }
-            Err(Problem::Write(error)) if starting => Err(error.complaint.exit(Exit::CANNOT_WRITE)),
+            Err(Problem::Write(error)) if starting => Err(error.into()),
             Err(Problem::Write(error)) => {
-                self.groups[index].schedule.failed(now);
+                match error.retry {
+                    Retry::Later => self.groups[index].schedule.failed(now),
+                    Retry::OnChange => self.groups[index].schedule.rest(),
+                }
                 self.complain(&[error.complaint], now);
                 Ok(())
             }
@@ -64,31 +68,44 @@ impl Worker<'_> {
     }
 
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
-        let plan = &self.plan.groups[index];
+        let plan = self.plan;
+        let group = &plan.groups[index];
         let rendered = self.render(index)?;
-        let lookup = |owner: &OwnerPlan| crate::os::passwd::owner(owner);
-        let changes = Changes::compare(plan, rendered, self.default_owner(plan), &lookup).map_err(Problem::Write)?;
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
+        let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
-            self.groups[index].done = true;
-            self.groups[index].schedule.rest();
+            self.equal(index);
             return Ok(());
         };
-        let digest = changes.digest();
-        if changes.content_changed() && self.groups[index].refused == Some(digest) {
+        let what = What {
+            fingerprint: changes.fingerprint(),
+            content: changes.content_changed(),
+            several: changes.targets().count() > 1,
+        };
+        if what.content && self.groups[index].refused == Some(what.fingerprint) {
             // Said when it was refused; another input may change it.
             self.groups[index].schedule.rest();
             return Ok(());
         }
-        let check = changes.content_changed().then_some(plan.check.as_ref()).flatten();
+        let check = what.content.then_some(group.check.as_ref()).flatten();
         let staged = changes.stage().map_err(Problem::Write)?;
         match check {
             Some(check) if check.on_staged() => {
-                let id = self.start_check(check, staged.check_command(check));
-                self.groups[index].job = Job::CheckStaged(id, Box::new(staged), digest);
+                let argv = staged.check_command(check).map_err(Problem::Write)?;
+                let id = self.start_check(check, argv);
+                self.groups[index].job = Job::CheckStaged(id, Box::new(staged), what);
                 Ok(())
             }
-            check => self.commit(index, staged, check, digest, now),
+            check => self.commit(index, staged, check, what, now),
         }
+    }
+
+    /// The targets are what they should be already: whatever was held for this group may run.
+    fn equal(&mut self, index: usize) {
+        self.groups[index].done = true;
+        self.groups[index].refused = None;
+        self.groups[index].schedule.rest();
+        self.unhold(index);
     }
 
     fn commit(
@@ -96,102 +113,95 @@ impl Worker<'_> {
         index: usize,
         staged: Staged,
         check: Option<&CheckPlan>,
-        digest: Digest,
+        what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        let changed = staged.content_changed();
-        let held = if staged.is_one_rename() && check.is_none() { Vec::new() } else { self.held_by(index) };
-        if self.started && changed {
+        if self.started && what.content {
             // Told before the first rename, so that it outlives this worker.
             self.owe(index);
         }
-        if !held.is_empty() {
-            self.control.tell(&ToInit::Hold(held.clone()));
+        // A single rename is its own transaction: nothing could start between its two states.
+        if check.is_some() || what.several {
+            self.hold(index);
         }
-        let committed = match staged.commit(check.is_some(), self.started && changed) {
+        let committed = match staged.commit() {
             Ok(committed) => committed,
-            Err(error) => {
-                self.unhold(held);
+            Err(CommitError { error, state }) => {
+                if state == AfterError::Undone {
+                    self.unhold(index);
+                    self.disown(index);
+                }
                 return Err(Problem::Write(error));
             }
         };
         match check {
             Some(check) => {
                 let id = self.start_check(check, check.command.clone());
-                self.groups[index].job = Job::CheckCommitted(id, Box::new(committed), digest);
+                self.groups[index].job = Job::CheckCommitted(id, Box::new(committed), what);
                 Ok(())
             }
-            None => {
-                self.unhold(held);
-                self.published(index, committed, now)
-            }
+            None => self.published(index, committed, what, now),
         }
     }
 
-    fn published(&mut self, index: usize, committed: Committed, now: Instant) -> Result<(), Problem> {
-        for path in committed.changed() {
-            crate::info!("published {}", path.display());
-        }
-        if committed.content_changed() {
-            self.note_changed(committed.changed().map(|path| path.to_string_lossy().into_owned()));
+    fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
+        committed.checked().map_err(Problem::Write)?;
+        self.unhold(index);
+        let targets: Vec<String> = committed.targets().iter().map(|path| path.display().to_string()).collect();
+        for target in &targets {
+            crate::info!("published {target}");
         }
         let group = &mut self.groups[index];
-        if group.done && committed.content_changed() {
+        if group.done && what.content {
             group.schedule.published(now);
         } else {
             group.schedule.rest();
         }
         group.done = true;
         group.refused = None;
-        committed.finish().map_err(Problem::Write)
+        if self.owes(index) {
+            // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
+            self.groups[index].committed = Some(committed);
+            self.note_changed(targets);
+        } else {
+            committed.finish();
+        }
+        Ok(())
     }
 
     /// A check of a group ended.
     pub(super) fn checked(&mut self, index: usize, result: &CommandResult, now: Instant) -> Result<(), Failure> {
-        let plan = &self.plan.groups[index];
-        let accepted = result.succeeded();
+        let accepted = result.accepted();
         let outcome = match std::mem::replace(&mut self.groups[index].job, Job::Idle) {
             Job::Idle => Ok(()),
-            Job::CheckStaged(_, staged, digest) if accepted => self.commit(index, *staged, None, digest, now),
-            Job::CheckCommitted(_, committed, _) if accepted => {
-                let outcome = self.published(index, *committed, now);
-                self.unhold(self.held_by(index));
-                outcome
-            }
-            Job::CheckStaged(_, staged, digest) => {
+            Job::CheckStaged(_, staged, what) if accepted => self.commit(index, *staged, None, what, now),
+            Job::CheckCommitted(_, committed, what) if accepted => self.published(index, *committed, what, now),
+            Job::CheckStaged(_, staged, what) => {
                 drop(staged);
-                return self.refused(index, digest, result, now);
+                return self.refused(index, what, result, now);
             }
-            Job::CheckCommitted(_, committed, digest) => {
-                let undone = committed.roll_back();
-                self.unhold(self.held_by(index));
-                self.disown(index);
-                undone.map_err(|error| error.complaint.exit(Exit::CANNOT_WRITE)).or_else(|failure| {
-                    self.complain(&failure.complaints, now);
-                    if self.groups[index].done { Ok(()) } else { Err(failure) }
-                })?;
-                return self.refused(index, digest, result, now);
-            }
+            Job::CheckCommitted(_, committed, what) => match committed.roll_back() {
+                Ok(()) => {
+                    self.unhold(index);
+                    self.disown(index);
+                    return self.refused(index, what, result, now);
+                }
+                // Old beside new: what uses the group stays held until it is published whole.
+                Err(error) => Err(Problem::Write(error)),
+            },
         };
-        debug_assert!(plan.check.is_some());
         self.settle(index, outcome, now)
     }
 
-    fn refused(
-        &mut self,
-        index: usize,
-        digest: Digest,
-        result: &CommandResult,
-        now: Instant,
-    ) -> Result<(), Failure> {
+    fn refused(&mut self, index: usize, what: What, result: &CommandResult, now: Instant) -> Result<(), Failure> {
         let plan = &self.plan.groups[index];
-        let command = plan.check.as_ref().map(|check| check.command.join(" ")).unwrap_or_default();
-        let mut complaint =
-            Complaint::new(format!("template `{}`: check `{command}` refused ({})", plan.name, result.describe()));
+        let argv = plan.check.as_ref().map_or(&[][..], |check| &check.command);
+        let mut complaint = result.complaint("check", argv);
+        complaint.message = format!("template `{}`: {}", plan.name, complaint.message);
         if let Some(empty) = self.empty_list(index) {
-            complaint = complaint.hint(empty);
+            complaint.hint = Some(empty);
         }
-        self.groups[index].refused = Some(digest);
+        self.groups[index].refused = Some(what.fingerprint);
         self.groups[index].schedule.rest();
         if self.groups[index].done {
             self.complain(&[complaint], now);
@@ -214,21 +224,43 @@ impl Worker<'_> {
 
     fn start_check(&mut self, check: &CheckPlan, argv: Vec<String>) -> u64 {
         let id = self.new_id();
-        self.spawn(id, &CommandPlan { argv, env: Vec::new(), timeout: check.timeout });
+        self.spawn(id, argv, None, check.timeout);
         id
     }
 
-    fn unhold(&self, held: Vec<String>) {
-        if !held.is_empty() {
-            self.control.tell(&ToInit::Release(held));
+    /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
+    fn hold(&mut self, index: usize) {
+        let held = processes_of(self.plan.groups[index].reloads());
+        if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
+            self.control.tell(&ToInit::Hold(held));
+        }
+    }
+
+    /// The group's files are whole: old or new, and checked. What another group still holds stays held.
+    fn unhold(&mut self, index: usize) {
+        if !std::mem::take(&mut self.groups[index].held) {
+            return;
+        }
+        let others: Vec<String> = self
+            .groups
+            .iter()
+            .zip(&self.plan.groups)
+            .filter(|(group, _)| group.held)
+            .flat_map(|(_, plan)| processes_of(plan.reloads()))
+            .collect();
+        let mut free = processes_of(self.plan.groups[index].reloads());
+        free.retain(|process| !others.contains(process));
+        if !free.is_empty() {
+            self.control.tell(&ToInit::Release(free));
         }
     }
 
     /// Renders every template of a group; all that is wrong with any of them is gathered.
-    fn render(&self, index: usize) -> Result<Vec<Rendered<'_>>, Problem> {
-        let plan = &self.plan.groups[index];
+    fn render(&self, index: usize) -> Result<Vec<Rendered<'p>>, Problem> {
+        let plan = self.plan;
+        let plan = &plan.groups[index];
         let group: &Group = &self.groups[index];
-        let mut context = Context::default();
+        let mut context = Context::new();
         let mut complaints = Vec::new();
         let mut secret = false;
         for &source in &group.uses {
@@ -236,7 +268,7 @@ impl Worker<'_> {
             match self.layers.snapshot(source) {
                 State::Ready { value, secret: is_secret } => {
                     secret |= is_secret;
-                    context.insert(name, value.clone(), self.origin(source));
+                    context.insert(name.as_str(), value, self.origin(source));
                 }
                 State::Waiting(missing) => complaints.extend(missing),
             }
@@ -259,25 +291,19 @@ impl Worker<'_> {
         layers.join(", ")
     }
 
-    /// The user of the process that is reloaded, so that it can read what is made for it.
+    /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
     fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
-        let reloads = |name: &str| {
-            group.reloads().iter().any(|reload| match reload {
-                ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } => process == name,
-                ReloadPlan::Exit | ReloadPlan::Run { .. } => false,
-            })
-        };
-        let process = self.plan.processes.iter().find(|process| reloads(&process.name))?;
+        let reloaded = processes_of(group.reloads());
+        let mut processes = self.plan.processes.iter();
+        let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
         let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
         Some((account.uid, account.gid))
     }
-
-    /// Where the group goes, for messages.
-    pub(super) fn target_of(plan: &GroupPlan) -> String {
-        match plan.templates.first().map(|template| &template.to) {
-            Some(TargetPlan::File(path)) => path.display().to_string(),
-            _ => "-".to_owned(),
-        }
-    }
 }
 
+/// What an `owner` as written is in numbers now; a user without a group brings its own.
+fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
+    let user = owner.user.as_deref().map(crate::os::passwd::user_id).transpose()?;
+    let group = owner.group.as_deref().map(crate::os::passwd::group_id).transpose()?;
+    Ok((user.map(|(uid, _)| uid), group.or(user.and_then(|(_, gid)| gid))))
+}

@@ -1,6 +1,7 @@
 //! The start: what is waited for, when start gives up, and what init is told once everything is published.
 
 use super::{Event, Worker};
+use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -33,7 +34,6 @@ impl Worker<'_> {
             let feed = self.sender.clone();
             super::signals::listen(move |signal| feed.send(Event::Signal(signal)).is_ok());
         }
-        self.driver.watch();
     }
 
     /// Starts the probes of the start gate: each on its own thread until it is up.
@@ -55,12 +55,21 @@ impl Worker<'_> {
 
     /// A group could not be published at start: it waits for what can still change, else start fails at once.
     pub(super) fn blocked(&mut self, group: usize, complaints: Vec<Complaint>) -> Result<(), Failure> {
-        let hope = self.groups[group].uses.iter().any(|&source| self.layers.can_change(source));
+        let hope = self.groups[group].uses.iter().any(|&source| self.may_help(source));
         if hope {
             self.blocked.insert(group, complaints);
             return Ok(());
         }
         Err(Failure { exit: self.exit_of(group), complaints })
+    }
+
+    /// Whether waiting for this source can help. A run that watches nothing reads a file that is there only once: a
+    /// mistake in it, or in the template, is said at once and not after `wait`.
+    fn may_help(&self, source: usize) -> bool {
+        let answered = matches!(self.layers.snapshot(source), State::Ready { .. });
+        let remote = |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
+        self.layers.can_change(source)
+            && (self.mode.watches() || !answered || self.sources[source].layers.iter().any(remote))
     }
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
@@ -78,7 +87,7 @@ impl Worker<'_> {
         }
         let (over, say, progress) = (now >= gate.deadline(), gate.say(now), gate.progress(now));
         if over {
-            let skipped = self.layers.give_up_optional(now);
+            let skipped = self.layers.give_up_optional();
             if !skipped.is_empty() && self.gate_probes.is_empty() {
                 for source in skipped {
                     self.source_changed(source, now);
