@@ -159,11 +159,16 @@ fn layers(
         tree.overlay(layer);
     }
     let given = options::from_environment(reader);
-    let layer = options::layer(given, extra, reader);
-    tree.overlay(layer);
+    let (fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
     let given = options::from_command_line(cli, reader);
-    let layer = options::layer(given, extra, reader);
-    tree.overlay(layer);
+    let (more_fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
+    // Fixtures stand in the place of sources, wherever those were declared; `PROEM_WITH` means `check` only.
+    if matches!(cli.command, Command::Check { .. }) {
+        tree.overlay(options::layer(fixtures, extra, reader));
+        tree.overlay(options::layer(more_fixtures, extra, reader));
+    }
     tree
 }
 
