@@ -93,6 +93,7 @@ fn nothing_at_all_is_a_plain_init() {
     assert_eq!(plan.processes[0].stop_timeout, Duration::from_secs(10));
 }
 
+#[cfg(feature = "consul")]
 const EXAMPLE: &str = r#"
 wait = "60s"
 settle = "100ms"
@@ -139,6 +140,7 @@ exit_codes = { 143 = 0 }
 env_keep = ["PROEM_LOG"]
 "#;
 
+#[cfg(feature = "consul")]
 #[test]
 fn a_whole_file_becomes_a_plan() {
     let case = Case::toml(EXAMPLE).file("templates/nginx.conf.tera", "");
@@ -176,6 +178,7 @@ fn a_whole_file_becomes_a_plan() {
     assert_eq!(main.shutdown_timeout, Some(Duration::from_secs(30)));
 }
 
+#[cfg(feature = "consul")]
 const MISTAKEN: &str = r#"wiat = "1s"
 wait = 60
 settle = "5 minutes"
@@ -220,6 +223,7 @@ exit_codes = { 143 = 256 }
 group = "yes"
 "#;
 
+#[cfg(feature = "consul")]
 #[test]
 fn every_mistake_is_reported_at_once_with_its_place() {
     assert_eq!(Case::toml(MISTAKEN).mistakes(&[]), include_str!("config/mistakes.txt").trim_end());
@@ -322,7 +326,7 @@ PROEM_ONCE: `maybe` is neither true nor false
 #[test]
 fn a_value_cannot_add_fields_layers_or_options() {
     let case = Case::new().env("X", "a,env:EVIL_?b:c").env("T", "/out:exit");
-    let plan = case.plan(&["-s", "app=env:${X},env:Y_", "-t", "from:${T}:HUP"]);
+    let plan = case.plan(&["-s", "app=file:/${X},env:Y_", "-t", "from:${T}:HUP"]);
     assert_eq!(plan.sources[0].layers.len(), 2);
     assert_eq!(plan.sources[0].layers[0].uri.query, []);
     assert_eq!(plan.groups[0].templates[0].to, file("/out:exit"));
@@ -444,7 +448,7 @@ fn render_has_no_process() {
 #[test]
 fn check_takes_fixtures_in_the_place_of_sources() {
     let case = Case::new().env("PROEM_WITH", "b=file:/b.json");
-    let words = ["-t", "/a:/b:HUP", "-s", "app=consul:app,env:A_", "-s", "b=env:B_"];
+    let words = ["-t", "/a:/b:HUP", "-s", "app=file:/a.toml,env:A_", "-s", "b=env:B_"];
     let check = [&["check"], &words[..], &["--with", "app=file:/x.json"]].concat();
     let plan = case.resolve(&check).unwrap();
     let layers: Vec<&str> = plan.sources.iter().map(|source| source.layers[0].uri.text.as_str()).collect();
@@ -494,6 +498,41 @@ proem.toml:11:9: `check` names `{staged:c}`, which is not in its group
 proem.toml:12:8: no template belongs to group `lost`
   hint: write `group = \"lost\"` in a template, or remove the group"
     );
+}
+
+#[test]
+fn what_needs_a_worker_and_what_is_read_before_the_configuration() {
+    use proem::config::{early_log, needs_worker, probe_timeout};
+    use proem::log::{Format, Level};
+    let none = Environment::new();
+    for words in [["-t", "a:b"], ["-s", "a=env:"], ["--wait-for", "tcp:a:1"], ["-c", "x"]] {
+        assert!(needs_worker(&cli(&words), &none));
+    }
+    let case = Case::new().env("PROEM_TEMPLATE", "a:b").env("PROEM_LOG", "debug").env("PROEM_TIMEOUT", "7");
+    assert!(needs_worker(&cli(&["--", "app"]), &case.environment));
+    assert_eq!(early_log(&cli(&["--log-format", "json"]), &case.environment), (Level::Debug, Format::Json));
+    assert_eq!(early_log(&cli(&["--log", "nonsense"]), &case.environment), (Level::Info, Format::Text));
+    assert_eq!(probe_timeout(None, &none).unwrap(), Duration::from_secs(5));
+    assert_eq!(probe_timeout(Some("1s"), &case.environment).unwrap(), Duration::from_secs(1));
+    let failure = probe_timeout(None, &case.environment).unwrap_err();
+    assert_eq!(failure.exit, Exit::USAGE);
+    assert_eq!(failure.to_string(), "PROEM_TIMEOUT: `7`: a duration needs a unit (ms, s, m, h, d)\n  hint: write `7s`");
+}
+
+#[test]
+fn modes() {
+    let none = Environment::new();
+    let mode = |words: &[&str]| Mode::of(&cli(words), &none);
+    assert_eq!(mode(&["--", "a"]), Some(Mode::Run));
+    assert_eq!(mode(&["run", "--once", "--", "a"]), Some(Mode::RunOnce));
+    assert_eq!(mode(&["exec", "--", "a"]), Some(Mode::Exec));
+    assert_eq!(mode(&["render"]), Some(Mode::RenderOnce));
+    assert_eq!(mode(&["render", "--watch"]), Some(Mode::RenderWatch));
+    assert_eq!(mode(&["probe", "tcp:a:1"]), None);
+    let case = Case::new().env("PROEM_ONCE", "1").env("PROEM_WATCH", "true");
+    assert_eq!(Mode::of(&cli(&["--", "a"]), &case.environment), Some(Mode::RunOnce));
+    assert_eq!(Mode::of(&cli(&["render"]), &case.environment), Some(Mode::RenderWatch));
+    assert_eq!(Mode::of(&cli(&["render", "--once"]), &case.environment), Some(Mode::RenderOnce));
 }
 
 proptest::proptest! {

@@ -67,7 +67,7 @@ impl Mode {
             Command::Run { once, .. } if once || flag("once") => Mode::RunOnce,
             Command::Run { .. } => Mode::Run,
             Command::Exec { .. } => Mode::Exec,
-            Command::Render { watch } if watch || flag("watch") => Mode::RenderWatch,
+            Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
             Command::Probe { .. } => return None,
@@ -103,8 +103,8 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let absolute = |path: String| directory.join(path);
     let template_dir = reader.text(&tree, "template_dir").map_or_else(|| root.join("templates"), absolute);
-    let sources = sources::sources(reader, &tree);
     let stores = sources::stores(reader, &tree);
+    let sources = sources::sources(reader, &tree, &stores);
     let defaults = groups::Defaults::read(reader, &tree);
     let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
