@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, too")]
 
 use proem::cli::{Cli, parse};
-use proem::config::plan::{OwnerPlan, Plan, ReloadChoice, ReloadPlan, TargetPlan};
+use proem::config::plan::{Plan, ReloadChoice, ReloadPlan, TargetPlan};
 use proem::config::{Mode, resolve_in};
 use proem::error::Failure;
 use proem::exit::Exit;
@@ -161,7 +161,10 @@ fn a_whole_file_becomes_a_plan() {
     assert_eq!(template.from, case.path("templates/nginx.conf.tera"));
     assert_eq!(template.to, file("/etc/nginx/nginx.conf"));
     assert_eq!(template.mode, Some(0o640));
-    assert_eq!(template.owner, Some(OwnerPlan { user: Some("root".into()), group: Some("nginx".into()) }));
+    assert_eq!(
+        template.owner,
+        Some(proem::config::plan::OwnerPlan { user: Some("root".into()), group: Some("nginx".into()) })
+    );
     assert!(!nginx.check.as_ref().unwrap().on_staged());
 
     assert_eq!(haproxy.templates.len(), 2);
