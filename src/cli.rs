@@ -33,6 +33,8 @@ pub enum Command {
     },
     /// Render once and exit, or keep watching.
     Render {
+        /// `--once`: the default, said aloud.
+        once: bool,
         /// `--watch`.
         watch: bool,
     },
@@ -233,7 +235,7 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Render { watch: true, .. } if first_once => {
             return Err((Exit::USAGE, "`--once` and `--watch` exclude one another".into()));
         }
-        Sub::Render { options, watch, .. } => (options, Command::Render { watch }),
+        Sub::Render { options, once, watch } => (options, Command::Render { once: once || first_once, watch }),
         _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with } => (options, Command::Check { with }),
@@ -320,7 +322,7 @@ mod tests {
         let cli = parse_words(&["-t", "a:b", "--wait", "1s", "render", "-t", "c:d", "--wait=2s", "--watch"]).unwrap();
         assert_eq!(cli.options.template, ["a:b", "c:d"]);
         assert_eq!(cli.options.wait.as_deref(), Some("2s"));
-        assert_eq!(cli.command, Command::Render { watch: true });
+        assert_eq!(cli.command, Command::Render { once: false, watch: true });
         let cli = parse_words(&["-s", "app=env:", "--once", "--", "nginx", "-g", "--help"]).unwrap();
         assert_eq!(cli.options.source, ["app=env:"]);
         assert_eq!(cli.command, Command::Run { once: true, argv: argv(&["nginx", "-g", "--help"]) });
@@ -343,7 +345,7 @@ mod tests {
             cli.command,
             Command::Probe { uris: vec!["tcp:a:1".into(), "unix:/x".into()], timeout: Some("1s".into()) }
         );
-        assert_eq!(parse_words(&["render", "--once"]).unwrap().command, Command::Render { watch: false });
+        assert_eq!(parse_words(&["render", "--once"]).unwrap().command, Command::Render { once: true, watch: false });
     }
 
     #[test]

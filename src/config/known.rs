@@ -122,6 +122,39 @@ pub fn check(reader: &mut Reader<'_>, root: &Table) {
 mod tests {
     use super::*;
 
+    /// The backticked names in the first cells of the tables between a heading and the next.
+    fn documented(heading: &str) -> Vec<&'static str> {
+        let reference = include_str!("../../docs/reference/configuration.md");
+        let start = reference.find(&format!("\n## {heading}\n")).unwrap() + heading.len() + 5;
+        let section = reference[start..].split("\n## ").next().unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        rows.filter_map(|line| line.split(" | ").next()).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+    }
+
+    fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let mut names: Vec<&str> = names.into_iter().collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn the_reference_lists_every_key_and_no_other() {
+        assert_eq!(documented("Top level"), TOP);
+        // The values of `reload` stand in a table of their own.
+        let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
+        assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD].concat());
+        assert_eq!(documented("Groups"), GROUP);
+        assert_eq!(documented("Process"), PROCESS);
+        assert_eq!(documented("Stores"), [&["kind"], CONSUL].concat());
+    }
+
+    #[test]
+    fn the_reference_lists_every_option_and_no_other() {
+        let long = documented("Options").into_iter().filter_map(|name| name.strip_prefix("--"));
+        let names = long.map(|name| name.split(' ').next().unwrap());
+        assert_eq!(sorted(names), sorted(OPTIONS.iter().map(|(name, _)| *name)));
+    }
+
     #[test]
     fn the_options_are_those_of_the_command_line() {
         let command = crate::cli::definition();

@@ -67,7 +67,7 @@ impl Mode {
             Command::Run { once, .. } if once || flag("once") => Mode::RunOnce,
             Command::Run { .. } => Mode::Run,
             Command::Exec { .. } => Mode::Exec,
-            Command::Render { watch } if watch || flag("watch") => Mode::RenderWatch,
+            Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
             Command::Probe { .. } => return None,
@@ -103,8 +103,8 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let absolute = |path: String| directory.join(path);
     let template_dir = reader.text(&tree, "template_dir").map_or_else(|| root.join("templates"), absolute);
-    let sources = sources::sources(reader, &tree);
     let stores = sources::stores(reader, &tree);
+    let sources = sources::sources(reader, &tree, &stores);
     let defaults = groups::Defaults::read(reader, &tree);
     let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
@@ -159,11 +159,16 @@ fn layers(
         tree.overlay(layer);
     }
     let given = options::from_environment(reader);
-    let layer = options::layer(given, extra, reader);
-    tree.overlay(layer);
+    let (fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
     let given = options::from_command_line(cli, reader);
-    let layer = options::layer(given, extra, reader);
-    tree.overlay(layer);
+    let (more_fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
+    // Fixtures stand in the place of sources, wherever those were declared; `PROEM_WITH` means `check` only.
+    if matches!(cli.command, Command::Check { .. }) {
+        tree.overlay(options::layer(fixtures, extra, reader));
+        tree.overlay(options::layer(more_fixtures, extra, reader));
+    }
     tree
 }
 

@@ -101,11 +101,13 @@ impl Reader<'_> {
         Some(value)
     }
 
-    /// A value that `parse` understands; its error is the rest of a sentence, and the remedy.
+    /// A value that `parse` understands; its error is the rest of a sentence, and the remedy. `what` is what is wanted,
+    /// with an example: all that is said about a value that was expanded, for that may be a secret.
     fn parsed<T>(
         &mut self,
         table: &Table,
         key: &str,
+        what: &str,
         parse: impl Fn(&str) -> Result<T, (String, String)>,
     ) -> Option<T> {
         let item = table.get(key)?;
@@ -115,30 +117,33 @@ impl Reader<'_> {
             _ => self.expanded(key, item)?,
         };
         match parse(&value) {
-            Ok(parsed) => Some(parsed),
-            Err((why, hint)) => {
-                let hint = if value == written { hint } else { "this is what it expands to".into() };
+            Ok(parsed) => return Some(parsed),
+            Err((why, hint)) if value == written => {
                 self.wrong(item.spot, format!("`{key}` is `{written}`: {why}"), hint);
-                None
+            }
+            Err(_) => {
+                let message = format!("`{key}` is `{written}`, which does not expand to {what}");
+                self.mistakes.add(item.spot, Complaint::new(message));
             }
         }
+        None
     }
 
     /// A duration with its unit.
     pub fn duration(&mut self, table: &Table, key: &str) -> Option<Duration> {
-        self.parsed(table, key, units::duration)
+        self.parsed(table, key, "a duration such as `2s`", units::duration)
     }
 
     /// A size with its unit, or `none`.
     pub fn size_or_none(&mut self, table: &Table, key: &str, default: u64) -> Option<u64> {
         let sized = |text: &str| if text == "none" { Ok(None) } else { units::size(text).map(Some) };
-        self.parsed(table, key, sized).unwrap_or(Some(default))
+        self.parsed(table, key, "a size such as `256MiB`", sized).unwrap_or(Some(default))
     }
 
     /// Permission bits in octal, as a string: an integer of TOML would be decimal.
     pub fn octal(&mut self, table: &Table, key: &str, limit: u32) -> Option<u32> {
         let integer = matches!(table.get(key).map(|item| &item.raw), Some(Raw::Integer(_)));
-        self.parsed(table, key, |text| match units::octal(text, limit) {
+        self.parsed(table, key, "permission bits such as `0644`", |text| match units::octal(text, limit) {
             _ if integer => {
                 let digits = text.trim_start_matches("0o");
                 Err(("permission bits are octal digits in a string".into(), format!("write `\"0{digits}\"`")))
@@ -150,7 +155,9 @@ impl Reader<'_> {
 
     /// A signal's number.
     pub fn signal(&mut self, table: &Table, key: &str) -> Option<i32> {
-        self.parsed(table, key, |text| signals::parse(text).ok_or_else(|| no_signal(text, &[])))
+        self.parsed(table, key, "a signal such as `HUP`", |text| {
+            signals::parse(text).ok_or_else(|| no_signal(text, &[]))
+        })
     }
 
     /// One of a few words.
@@ -161,7 +168,7 @@ impl Reader<'_> {
         words: &[&str],
         by_name: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        self.parsed(table, key, |text| {
+        self.parsed(table, key, &format!("one of {}", words.join(", ")), |text| {
             by_name(text).ok_or_else(|| ("this is not known".into(), suggestion(text, words)))
         })
     }
@@ -201,11 +208,15 @@ impl Reader<'_> {
     pub fn command(&mut self, table: &Table, key: &str) -> Option<Vec<String>> {
         let item = table.get(key)?;
         let Raw::List(items) = &item.raw else {
-            self.wrong(
-                item.spot,
-                format!("`{key}` is {}, not a list of program and arguments", item.raw.describe()),
-                "there is no shell: write `[\"PROGRAM\", \"ARGUMENT\"]`",
-            );
+            let message = format!("`{key}` is {}, not a list of program and arguments", item.raw.describe());
+            let list = match &item.raw {
+                // Words without anything that only a shell would understand can be said in the right form.
+                Raw::Text(line) if !line.is_empty() && !line.contains(|c: char| "\"'\\|&;<>()$`*?[#~".contains(c)) => {
+                    line.split_whitespace().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+                }
+                _ => "\"PROGRAM\", \"ARGUMENT\"".to_owned(),
+            };
+            self.wrong(item.spot, message, format!("there is no shell: write `[{list}]`"));
             return None;
         };
         let before = items.len();

@@ -1,7 +1,7 @@
 //! Sources and stores: `[source]`, `[store.NAME]`, `-s`.
 
 use super::known::STORES;
-use super::nearest::suggestion;
+use super::nearest::{nearest, suggestion};
 use super::plan::{LayerPlan, SourcePlan, StorePlan};
 use super::read::Reader;
 use super::tree::{Entry, Item, Raw, Spot, Table};
@@ -15,11 +15,23 @@ const RESERVED: &[&str] = &[
     "None", "null", "if", "else", "elif", "for",
 ];
 
+/// The declared stores that a layer may name.
+struct Stores<'a> {
+    /// Also those with mistakes in them.
+    names: Vec<&'a str>,
+    plans: &'a BTreeMap<String, StorePlan>,
+}
+
 /// The sources in the order written, then `env` and `container` where these were not declared.
-pub fn sources(reader: &mut Reader<'_>, root: &Table) -> Vec<SourcePlan> {
+pub fn sources(reader: &mut Reader<'_>, root: &Table, plans: &BTreeMap<String, StorePlan>) -> Vec<SourcePlan> {
+    let names = match root.get("store").map(|item| &item.raw) {
+        Some(Raw::Table(table)) => table.0.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let stores = Stores { names, plans };
     let mut plans = Vec::new();
     for (name, entry) in reader.table(root, "source").map(Table::in_order).unwrap_or_default() {
-        plans.extend(source(reader, name, entry));
+        plans.extend(source(reader, name, entry, &stores));
     }
     for name in ["env", "container"] {
         if !plans.iter().any(|plan| plan.name == name)
@@ -32,7 +44,7 @@ pub fn sources(reader: &mut Reader<'_>, root: &Table) -> Vec<SourcePlan> {
     plans
 }
 
-fn source(reader: &mut Reader<'_>, name: &str, entry: &Entry) -> Option<SourcePlan> {
+fn source(reader: &mut Reader<'_>, name: &str, entry: &Entry, stores: &Stores<'_>) -> Option<SourcePlan> {
     let identifier = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !identifier {
@@ -63,11 +75,11 @@ fn source(reader: &mut Reader<'_>, name: &str, entry: &Entry) -> Option<SourcePl
     if items.is_empty() {
         reader.wrong(entry.item.spot, format!("source `{name}` has no layer"), "name at least one URI");
     }
-    let layers: Vec<LayerPlan> = items.iter().filter_map(|item| layer(reader, name, item)).collect();
+    let layers: Vec<LayerPlan> = items.iter().filter_map(|item| layer(reader, name, item, stores)).collect();
     (!layers.is_empty()).then(|| SourcePlan { name: name.into(), layers, place: reader.mistakes.place(entry.key) })
 }
 
-fn layer(reader: &mut Reader<'_>, name: &str, item: &Item) -> Option<LayerPlan> {
+fn layer(reader: &mut Reader<'_>, name: &str, item: &Item, stores: &Stores<'_>) -> Option<LayerPlan> {
     let Raw::Text(text) = &item.raw else {
         let message = format!("source `{name}`: a layer is {}, not a URI", item.raw.describe());
         reader.mistakes.add(item.spot, Complaint::new(message));
@@ -75,13 +87,35 @@ fn layer(reader: &mut Reader<'_>, name: &str, item: &Item) -> Option<LayerPlan> 
     };
     let environment = reader.environment;
     let parsed = Uri::parse_expanding(text, |part| super::expand::expand(part, environment))
-        .and_then(|uri| kind::inspect(&uri).map(|_| uri));
+        .and_then(|uri| kind::inspect(&uri).map(|facts| (uri, facts)))
+        .and_then(|(uri, facts)| stores.check(&uri, facts.store).map(|()| uri));
     match parsed {
         Ok(uri) => Some(LayerPlan { optional: uri.option("optional").is_some(), uri }),
         Err(complaint) => {
             let message = format!("source `{name}`: {}", complaint.message);
             reader.mistakes.add(item.spot, Complaint { message, hint: complaint.hint });
             None
+        }
+    }
+}
+
+impl Stores<'_> {
+    /// `?store=NAME` names a store that is declared, of the kind that the source needs.
+    fn check(&self, uri: &Uri, needs: Option<&str>) -> Result<(), Complaint> {
+        let (Some(kind), Some(Some(name))) = (needs, uri.option("store")) else { return Ok(()) };
+        if !self.names.contains(&name) {
+            let hint = match nearest(name, self.names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("declare `[store.{name}]` with `kind = \"{kind}\"`"),
+            };
+            return Err(Complaint::new(format!("there is no store `{name}`")).hint(hint));
+        }
+        match self.plans.get(name) {
+            Some(plan) if plan.kind != kind => Err(Complaint::new(format!(
+                "the store `{name}` ({}) is of the kind `{}`, and `{kind}` is needed",
+                plan.place.0, plan.kind
+            ))),
+            _ => Ok(()),
         }
     }
 }
@@ -136,4 +170,33 @@ fn store(reader: &mut Reader<'_>, name: &str, spot: Spot, table: &Table) -> Opti
         }
     }
     Some(StorePlan { kind, settings: values, place: reader.mistakes.place(spot) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_store_is_declared_and_of_the_right_kind() {
+        let place = super::super::plan::Place("p.toml:1:1".into());
+        let plan = StorePlan { kind: "vault".into(), settings: BTreeMap::new(), place };
+        let plans = BTreeMap::from([("secrets".to_owned(), plan)]);
+        let stores = Stores { names: vec!["dc2", "secrets"], plans: &plans };
+        let check = |uri: &str, needs| match stores.check(&Uri::parse(uri).unwrap(), needs) {
+            Ok(()) => String::new(),
+            Err(complaint) => complaint.to_string(),
+        };
+        assert_eq!(check("consul:a", Some("consul")), "");
+        assert_eq!(check("consul:a?store=dc2", Some("consul")), "");
+        assert_eq!(check("file:a?store=x", None), "");
+        assert_eq!(check("consul:a?store=dc3", Some("consul")), "there is no store `dc3`\n  hint: did you mean `dc2`?");
+        assert_eq!(
+            check("consul:a?store=eu", Some("consul")),
+            "there is no store `eu`\n  hint: declare `[store.eu]` with `kind = \"consul\"`"
+        );
+        assert_eq!(
+            check("consul:a?store=secrets", Some("consul")),
+            "the store `secrets` (p.toml:1:1) is of the kind `vault`, and `consul` is needed"
+        );
+    }
 }

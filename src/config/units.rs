@@ -32,7 +32,10 @@ pub fn duration(text: &str) -> Result<Duration, (String, String)> {
             "m" => 60.0,
             "h" => 3600.0,
             "d" => 86_400.0,
-            "" => return Err(("a duration needs a unit (ms, s, m, h, d)".into(), format!("write `{text}s`"))),
+            "" if tail.is_empty() => {
+                return Err(("a duration needs a unit (ms, s, m, h, d)".into(), format!("write `{text}s`")));
+            }
+            "" => return Err(("this is no duration".into(), example.into())),
             unit => return Err((format!("`{unit}` is no unit of time"), "known units: ms, s, m, h, d".into())),
         };
         if seconds >= larger {
@@ -88,7 +91,7 @@ mod tests {
         assert_eq!(ok("0s"), 0);
         assert_eq!(duration("60").unwrap_err().1, "write `60s`");
         assert_eq!(duration("1m30").unwrap_err().1, "write `1m30s`");
-        assert_eq!(duration("5 s").unwrap_err().0, "a duration needs a unit (ms, s, m, h, d)");
+        assert_eq!(duration("5 minutes").unwrap_err().1, "write it like `500ms`, `2s`, `1m30s`");
         assert_eq!(duration("5sec").unwrap_err().0, "`sec` is no unit of time");
         assert_eq!(duration("30s1m").unwrap_err().0, "the larger unit comes first, each once");
         for bad in ["", "s", "-1s", "1..5s", ".s", "99999999999999999999h", "1e3s", "5.s", "é"] {
