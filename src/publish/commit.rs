@@ -198,14 +198,12 @@ fn keep(file: &StagedFile) -> io::Result<Kept> {
             Err(_) => break,
         }
     }
-    match copy(&file.dir, &file.name, aside, |random| kept_name(random, &file.name)) {
-        Ok(kept) => Ok(Kept::Aside(kept)),
-        Err(_) => {
-            let mut content = Vec::new();
-            file.dir.file(&file.name, OFlag::O_RDONLY)?.read_to_end(&mut content)?;
-            Ok(Kept::Memory(content))
-        }
+    if let Ok(kept) = copy(&file.dir, &file.name, aside, |random| kept_name(random, &file.name)) {
+        return Ok(Kept::Aside(kept));
     }
+    let mut content = Vec::new();
+    file.dir.file(&file.name, OFlag::O_RDONLY)?.read_to_end(&mut content)?;
+    Ok(Kept::Memory(content))
 }
 
 /// A synced copy with the same owner and mode, as far as they can be given.

@@ -105,7 +105,9 @@ impl Changes {
             changes.add(one, default_owner, places)?;
         }
         let check_to_come = group.check.as_ref().is_some_and(|check| !check.on_staged()) && !changes.files.is_empty();
-        if check_to_come || changes.files.len() > 1 {
+        // A journal that is there (an owed reload, a mixed group) must not outlive the content that it tells of.
+        let replaces = !changes.files.is_empty() && !changes.journal.find().is_empty();
+        if check_to_come || changes.files.len() > 1 || replaces {
             changes.undo = Undo::Journal { check_to_come };
             for file in changes.files.iter_mut().filter(|file| file.exists) {
                 let old = open(&file.target).and_then(Fingerprint::of_reader);

@@ -1,5 +1,8 @@
 //! The steps together, and what recovery makes of each instant at which they can be cut off.
 
+mod killed;
+mod mounts;
+
 use super::*;
 use crate::config::plan::{CheckPlan, GroupPlan, Place, TargetPlan};
 use crate::source::format::Format;
