@@ -3,9 +3,11 @@ use std::net::TcpListener;
 
 /// A server on loopback, over UDP and TCP, that answers each question with `answer(name, kind)` and ends with the test.
 fn server(answer: impl Fn(&str, u16) -> Vec<u8> + Send + Clone + 'static) -> SocketAddr {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The same port twice: one that is free for UDP may be taken for TCP by a test beside this one.
+    let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+        .find_map(|udp| TcpListener::bind(udp.local_addr().unwrap()).ok().map(|tcp| (udp, tcp)))
+        .unwrap();
     let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).unwrap();
     let over_tcp = answer.clone();
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
