@@ -38,7 +38,7 @@ pub struct CommandPlan {
     pub env_remove: Vec<OsString>,
     /// `None`: this process's directory.
     pub dir: Option<PathBuf>,
-    /// The soft RLIMIT_DATA to give back, bytes, where this process lowered its own.
+    /// The soft `RLIMIT_DATA` to give back, bytes, where this process lowered its own.
     pub data_limit: Option<u64>,
     /// Then TERM to its group, 5 s later KILL.
     pub timeout: Duration,

@@ -68,7 +68,8 @@ pub(super) struct Access {
     pub(super) mode: u32,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
-    pub(super) insist: Insist,
+    pub(super) of_mode: Insist,
+    pub(super) of_owner: Insist,
 }
 
 /// What happens where mode or owner cannot be set.
@@ -105,7 +106,9 @@ impl Changes {
             changes.add(one, default_owner, places)?;
         }
         let check_to_come = group.check.as_ref().is_some_and(|check| !check.on_staged()) && !changes.files.is_empty();
-        if check_to_come || changes.files.len() > 1 {
+        // A journal that is there (an owed reload, a mixed group) must not outlive the content that it tells of.
+        let replaces = !changes.files.is_empty() && !changes.journal.find().is_empty();
+        if check_to_come || changes.files.len() > 1 || replaces {
             changes.undo = Undo::Journal { check_to_come };
             for file in changes.files.iter_mut().filter(|file| file.exists) {
                 let old = open(&file.target).and_then(Fingerprint::of_reader);
@@ -203,8 +206,9 @@ impl Access {
             (None, Some((uid, gid))) if Uid::effective().is_root() || old.is_none() => (Some(uid), Some(gid)),
             (None, _) => existing,
         };
-        let insist = if stated.is_some() || mode.is_some() { Insist::Stated } else { Insist::Default };
-        Access { mode: mode.or(old.map(kept)).unwrap_or(new), uid, gid, insist }
+        let insist = |stated: bool| if stated { Insist::Stated } else { Insist::Default };
+        let (of_mode, of_owner) = (insist(mode.is_some()), insist(stated.is_some()));
+        Access { mode: mode.or(old.map(kept)).unwrap_or(new), uid, gid, of_mode, of_owner }
     }
 
     fn differs(&self, is: &Metadata) -> bool {
@@ -220,21 +224,23 @@ impl Access {
         let is = file.metadata()?;
         if self.owner_differs(&is) {
             let chowned = nix::unistd::fchown(file, self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
-            self.tolerate(chowned, asked, "its owner cannot be set, because proem does not run as root")?;
+            self.of_owner.tolerate(chowned, asked, "its owner cannot be set, because proem does not run as root")?;
         }
         // After chown, which clears the set-id bits, and before content.
         if file.metadata()?.permissions().mode() & 0o7777 != self.mode {
             let mode = nix::sys::stat::Mode::from_bits_truncate(self.mode);
             let changed = nix::sys::stat::fchmod(file, mode);
-            self.tolerate(changed, asked, "its mode cannot be set, because it belongs to another user")?;
+            self.of_mode.tolerate(changed, asked, "its mode cannot be set, because it belongs to another user")?;
         }
         Ok(())
     }
+}
 
-    fn tolerate(&self, result: nix::Result<()>, asked: &Path, weaker: &str) -> io::Result<()> {
+impl Insist {
+    fn tolerate(self, result: nix::Result<()>, asked: &Path, weaker: &str) -> io::Result<()> {
         match result {
             // EINVAL: an id that this user namespace does not map.
-            Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) if self.insist == Insist::Default => {
+            Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) if self == Insist::Default => {
                 warn_once(asked, weaker);
                 Ok(())
             }

@@ -39,7 +39,7 @@ pub(super) fn only_in_place(error: &io::Error) -> bool {
     matches!(errno, libc::EBUSY | libc::EXDEV | libc::EROFS | libc::EACCES | libc::EPERM)
 }
 
-/// Writes a whole content over what is there, never truncating first: measured beside a reader, O_TRUNC tears nearly
+/// Writes a whole content over what is there, never truncating first: measured beside a reader, `O_TRUNC` tears nearly
 /// every read. The inode, and with it a bind mount, stays. On an error the former content is put back.
 pub(super) fn write(file: &File, content: &[u8]) -> io::Result<()> {
     let mut before = Vec::new();

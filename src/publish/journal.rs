@@ -99,11 +99,24 @@ impl Place {
             let open = if self.state_dir.is_some() { Dir::open_or_make(path) } else { Dir::open(path) };
             let journal = open.map(|dir| Journal { dir, name: self.name.clone() });
             match journal.and_then(|journal| journal.replace(record).map(|()| journal)) {
-                Ok(journal) => return Ok(journal),
+                Ok(journal) => {
+                    self.remove_others(path);
+                    return Ok(journal);
+                }
                 Err(e) => failure = e,
             }
         }
         Err(failure)
+    }
+
+    /// One that an earlier publish left elsewhere tells of files that are no more.
+    fn remove_others(&self, here: &Path) {
+        for (journal, _) in self.find() {
+            if journal.dir.path() != here {
+                // Where it cannot be removed, no journal could be written either since.
+                let _ = journal.remove();
+            }
+        }
     }
 
     /// Every journal of the group that is there and can be believed.

@@ -12,6 +12,7 @@ mod fingerprint;
 mod format_check;
 mod in_place;
 mod journal;
+mod keep;
 mod place;
 mod recover;
 mod stage;

@@ -153,11 +153,13 @@ pub(super) fn resolve(target: &Path) -> io::Result<PathBuf> {
     Err(Errno::ELOOP.into())
 }
 
-/// The same file with its directory's links resolved, so that it is still the same when one of those is moved.
+/// The same file with its directory's links resolved, so that it has one name: before its directories are made, after
+/// that, and when one of the links is moved.
 fn settled(path: &Path) -> PathBuf {
-    match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => path.to_owned(),
+    let there = path.ancestors().skip(1).find_map(|dir| Some((dir, std::fs::canonicalize(dir).ok()?)));
+    match there.and_then(|(dir, real)| Some(real.join(path.strip_prefix(dir).ok()?))) {
+        Some(settled) => settled,
+        None => path.to_owned(),
     }
 }
 
@@ -235,6 +237,19 @@ mod tests {
         assert_eq!(resolve(&root.join("a")).unwrap(), root.join("missing"));
         std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
         assert_eq!(resolve(&root.join("loop")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    }
+
+    #[test]
+    fn a_target_has_one_name_before_and_after_its_directories_are_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("data")).unwrap();
+        std::os::unix::fs::symlink("data", root.join("etc")).unwrap();
+        let target = root.join("etc/new/deep/f");
+        let before = resolve(&target).unwrap();
+        assert_eq!(before, root.join("data/new/deep/f"));
+        Dir::open_or_make(before.parent().unwrap()).unwrap();
+        assert_eq!(resolve(&target).unwrap(), before);
     }
 
     #[test]

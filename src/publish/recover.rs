@@ -1,9 +1,9 @@
 //! After a crash: finishes or undoes what a journal tells of, before anything else, without any store.
 
-use super::commit::detach;
 use super::fingerprint::Fingerprint;
 use super::in_place;
 use super::journal::{Entry, Journal, Phase, Place, Record};
+use super::keep::detach;
 use super::place::{Dir, is_ours, resolve, split};
 use super::reason;
 use super::stage::elsewhere;

@@ -48,10 +48,10 @@ pub(super) fn start(plan: &CommandPlan, on_group: &mut dyn FnMut(i32)) -> io::Re
         items.iter().map(|item| item.as_ptr()).chain([ptr::null()]).collect()
     };
     let (argv, env) = (pointers(&prepared.argv), pointers(&prepared.env));
-    let null = File::open("/dev/null").ok();
-    let (gate_read, gate_write) = io::pipe()?;
-    let (failure_read, failure_write) = io::pipe()?;
-    let (output_read, output_write) = io::pipe()?;
+    let null = File::open("/dev/null").ok().map(|null| high(null.into())).transpose()?;
+    let (gate_read, gate_write) = pipe()?;
+    let (failure_read, failure_write) = pipe()?;
+    let (output_read, output_write) = pipe()?;
     let fds = Fds {
         null: null.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         gate: gate_read.as_raw_fd(),
@@ -77,12 +77,32 @@ pub(super) fn start(plan: &CommandPlan, on_group: &mut dyn FnMut(i32)) -> io::Re
     on_group(pid);
     drop((gate_read, failure_write, output_write));
     // A child that is gone already is reaped like any other.
-    let _ = File::from(OwnedFd::from(gate_write)).write_all(&[1]);
-    let output = File::from(OwnedFd::from(output_read));
+    let _ = File::from(gate_write).write_all(&[1]);
+    let output = File::from(output_read);
     // SAFETY: fcntl on a descriptor that is open; it becomes non-blocking, which only this process's end is.
     unsafe { libc::fcntl(output.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
-    let failure = File::from(OwnedFd::from(failure_read));
+    let failure = File::from(failure_read);
     Ok((Child { pid, failure, ended: false, listening: true }, output))
+}
+
+/// A pipe, close-on-exec.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = io::pipe()?;
+    Ok((high(read.into())?, high(write.into())?))
+}
+
+/// Not one of 0, 1, 2, which are free when proem was started without them: the child's own would overwrite it.
+fn high(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    // SAFETY: fcntl on a descriptor that is open.
+    let raised = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
+    if raised < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave it to us; it is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(raised) })
 }
 
 impl Prepared {

@@ -28,7 +28,9 @@ fn a_death_by_signal_is_told_real_time_ones_too() {
 
 #[test]
 fn what_cannot_be_executed_is_told_as_a_shell_does() {
-    let code = |argv: &[&str]| match run(&plan(argv)).status {
+    // Of this process's own PATH, some directories may not be searched by its user.
+    let path = |plan| CommandPlan { env: vec![("PATH".into(), "/usr/bin:/bin".into())], ..plan };
+    let code = |argv: &[&str]| match run(&path(plan(argv))).status {
         CommandStatus::NotStarted { reason, exit } => (reason, exit),
         other => panic!("{other:?}"),
     };
