@@ -1,24 +1,25 @@
-//! `proem check`: offline. Configuration, templates, and the sources that they use; all mistakes at once. With fixtures
-//! (`--with NAME=URI`) for every source that a template uses, that template is rendered, too.
+//! `proem check`: offline. Configuration, templates, and the sources that they use; all mistakes at once. A template
+//! whose sources all have fixtures (`--with NAME=URI`) is rendered, too.
 
-use crate::cli::Cli;
-use crate::config::nearest::nearest;
-use crate::config::plan::{Plan, TemplatePlan};
-use crate::config;
+use super::Call;
+use crate::cli::Command;
+use crate::config::plan::{Plan, SourcePlan, TemplatePlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
-use crate::source::driver::Driver;
+use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Layers, State};
-use crate::template::{Context, Engine};
+use crate::template::Context;
+use crate::value::Value;
 use crate::worker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Instant;
 
 /// Reports every mistake there is; says what was checked when there is none.
-pub fn run(cli: &Cli) -> Exit {
-    match check(cli) {
+pub fn run(call: &Call<'_>) -> Exit {
+    match check(call) {
         Ok(said) => {
+            // Nobody may be listening; the exit code says it all.
             let _ = writeln!(std::io::stdout(), "{said}");
             Exit::OK
         }
@@ -26,89 +27,70 @@ pub fn run(cli: &Cli) -> Exit {
     }
 }
 
-fn check(cli: &Cli) -> Result<String, Failure> {
-    let plan = super::plan(cli, config::Mode::Check)?;
-    let fixtures = config::fixtures(cli)?;
+fn check(call: &Call<'_>) -> Result<String, Failure> {
+    let plan = super::plan(call)?;
     let engine = worker::load_engine(&plan)?;
     let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
-    let mut complaints = unknown_sources(&plan, &engine, &templates);
-    let values = values(&fixtures, &plan, &mut complaints)?;
+    let known: BTreeSet<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
+    let mut complaints: Vec<Complaint> =
+        (0..templates.len()).flat_map(|index| engine.unknown(index, &known)).collect();
+    let values = values(&fixtures(call, &plan), &plan, &mut complaints)?;
     let mut rendered = 0;
     for (index, template) in templates.iter().enumerate() {
-        let uses = engine.uses(index);
-        if !uses.iter().all(|name| values.contains_key(name)) {
+        let uses: Vec<&String> = engine.uses(index).iter().filter(|name| known.contains(*name)).collect();
+        if !uses.iter().all(|name| values.contains_key(*name)) {
             continue;
         }
-        let mut context = Context::default();
-        for name in &uses {
+        let mut context = Context::new();
+        for name in uses {
             if let Some((value, origin)) = values.get(name) {
-                context.insert(name, value.clone(), origin.clone());
+                context.insert(name.as_str(), value.clone(), origin.clone());
             }
         }
         rendered += 1;
         match engine.render(index, &context) {
-            Ok(content) => {
-                if let Some(format) = template.format
-                    && let Err(complaint) = crate::publish::format_check::check(format, content.as_bytes(), &template.name)
-                {
-                    complaints.push(complaint);
-                }
-            }
-            Err(error) => complaints.push(error.complaint),
+            Ok(content) => complaints.extend(crate::publish::malformed(template, content.as_bytes())),
+            Err(error) if !complaints.contains(&error.complaint) => complaints.push(error.complaint),
+            Err(_) => {}
         }
     }
-    if complaints.is_empty() {
-        let count = templates.len();
-        Ok(format!("ok: {count} template{} checked, {rendered} rendered with fixtures", if count == 1 { "" } else { "s" }))
-    } else {
-        Err(Failure { exit: Exit::DATA, complaints })
+    if !complaints.is_empty() {
+        return Err(Failure { exit: Exit::DATA, complaints });
     }
+    let count = templates.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Ok(format!("ok: {count} template{plural} checked, {rendered} rendered with fixtures"))
 }
 
-/// Names that a template uses and nobody declared.
-fn unknown_sources(plan: &Plan, engine: &Engine, templates: &[&TemplatePlan]) -> Vec<Complaint> {
-    let known: BTreeSet<&str> = plan.sources.iter().map(|source| source.name.as_str()).collect();
-    let mut complaints = Vec::new();
-    for (index, template) in templates.iter().enumerate() {
-        for name in engine.uses(index).iter().filter(|name| !known.contains(name.as_str())) {
-            let complaint =
-                Complaint::new(format!("{}: `{name}` is not a source", template.from.display()));
-            complaints.push(match nearest(name, known.iter().copied()) {
-                Some(near) => complaint.hint(format!("did you mean `{near}`?")),
-                None => complaint.hint(format!("declare it: `-s {name}=URI`, or `{name} = \"URI\"` in [source]")),
-            });
-        }
-    }
-    complaints
+/// The sources that `--with` replaced; the plan has them already.
+fn fixtures(call: &Call<'_>, plan: &Plan) -> Vec<SourcePlan> {
+    let Command::Check { with } = &call.cli.command else { return Vec::new() };
+    let given: BTreeSet<&str> = with.iter().filter_map(|item| item.split_once('=')).map(|(name, _)| name).collect();
+    // The limits of this machine are as good as any others.
+    let is_fixture = |source: &&SourcePlan| given.contains(source.name.as_str()) || source.name == "container";
+    plan.sources.iter().filter(is_fixture).cloned().collect()
 }
 
-type Values = BTreeMap<String, (crate::value::Value, String)>;
-
-/// The fixtures' values: local sources only, read once. `env` and `container` are what they are here.
+/// The fixtures' values, read once.
 fn values(
-    fixtures: &[crate::config::plan::SourcePlan],
+    fixtures: &[SourcePlan],
     plan: &Plan,
     complaints: &mut Vec<Complaint>,
-) -> Result<Values, Failure> {
-    let mut sources: Vec<_> = fixtures.to_vec();
-    for name in ["env", "container"] {
-        if !sources.iter().any(|source| source.name == name) {
-            sources.extend(plan.sources.iter().filter(|source| source.name == name).cloned());
+) -> Result<BTreeMap<String, (Value, String)>, Failure> {
+    let now = Instant::now();
+    let mut layers = Layers::new(fixtures);
+    let mut driver = Driver::start(fixtures, &plan.stores, false, |_| {})?;
+    for update in driver.read_all(now) {
+        if let Update::Read(layer, answer) = update {
+            layers.apply(layer, answer, now);
         }
     }
-    let now = Instant::now();
-    let mut layers = Layers::new(&sources);
-    let mut driver = Driver::start(&sources, &plan.stores, false, |_| {})?;
-    for update in driver.read_all(now) {
-        layers.apply(update, now);
-    }
-    layers.give_up_optional(now);
-    let mut values = Values::new();
-    for (index, source) in sources.iter().enumerate() {
-        let origin: Vec<&str> = source.layers.iter().map(|layer| layer.uri.text.as_str()).collect();
+    layers.give_up_optional();
+    let mut values = BTreeMap::new();
+    for (index, source) in fixtures.iter().enumerate() {
         match layers.snapshot(index) {
             State::Ready { value, .. } => {
-                values.insert(source.name.clone(), (value.clone(), origin.join(", ")));
+                values.insert(source.name.clone(), (value, source.origin()));
             }
             State::Waiting(missing) => complaints.extend(missing),
         }

@@ -53,6 +53,14 @@ pub struct SourcePlan {
     pub place: Place,
 }
 
+impl SourcePlan {
+    /// Its URIs as written, for messages; the lowest layer first.
+    pub fn origin(&self) -> String {
+        let layers: Vec<&str> = self.layers.iter().map(|layer| layer.uri.text.as_str()).collect();
+        layers.join(", ")
+    }
+}
+
 /// One layer of a source.
 #[derive(Debug, Clone)]
 pub struct LayerPlan {

@@ -220,6 +220,15 @@ impl Layers {
         self.layers_of(source).any(|layer| layer.changes)
     }
 
+    /// Whether a layer that keeps a source waiting could not be asked at all, as opposed to having nothing to say.
+    pub fn unreachable(&self, source: usize) -> bool {
+        self.layers_of(source).filter(|layer| !layer.contributes()).any(|layer| match &layer.trouble {
+            Some(Trouble::Error(error)) => error.retry == Retry::Later,
+            Some(Trouble::Unread) => true,
+            Some(Trouble::Missing(_)) | None => false,
+        })
+    }
+
     fn layers_of(&self, source: usize) -> impl Iterator<Item = &Layer> {
         self.layers[self.sources[source].layers.clone()].iter()
     }

@@ -18,7 +18,7 @@ mod merge;
 mod places;
 #[cfg(feature = "net")]
 mod runtime;
-mod sampler;
+pub(crate) mod sampler;
 mod threads;
 mod tree;
 pub mod uri;

@@ -218,7 +218,7 @@ impl<'p> Worker<'p> {
         for update in self.driver.read_all(now) {
             self.update(update, now);
         }
-        self.watch_templates();
+        self.watch_templates(now);
         self.start_probes();
         loop {
             match self.turn() {
@@ -345,11 +345,11 @@ impl<'p> Worker<'p> {
     }
 
     /// Template files are watched where files are watched anyway.
-    fn watch_templates(&mut self) {
+    fn watch_templates(&mut self, now: Instant) {
         let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
         if self.mode.watches() && self.sources.iter().flat_map(|source| &source.layers).any(is_file) {
             for template in self.plan.groups.iter().flat_map(|group| &group.templates) {
-                self.driver.watch_path(&template.from);
+                self.driver.watch_path(&template.from, now);
             }
         }
     }

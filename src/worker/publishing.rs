@@ -268,7 +268,7 @@ impl<'p> Worker<'p> {
             match self.layers.snapshot(source) {
                 State::Ready { value, secret: is_secret } => {
                     secret |= is_secret;
-                    context.insert(name.as_str(), value, self.origin(source));
+                    context.insert(name.as_str(), value, self.sources[source].origin());
                 }
                 State::Waiting(missing) => complaints.extend(missing),
             }
@@ -284,11 +284,6 @@ impl<'p> Worker<'p> {
             }
         }
         if complaints.is_empty() { Ok(rendered) } else { Err(Problem::Input(complaints)) }
-    }
-
-    fn origin(&self, source: usize) -> String {
-        let layers: Vec<&str> = self.sources[source].layers.iter().map(|layer| layer.uri.text.as_str()).collect();
-        layers.join(", ")
     }
 
     /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
