@@ -32,8 +32,7 @@ fn check(call: &Call<'_>) -> Result<String, Failure> {
     let engine = worker::load_engine(&plan)?;
     let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
     let known: BTreeSet<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
-    let mut complaints: Vec<Complaint> =
-        (0..templates.len()).flat_map(|index| engine.unknown(index, &known)).collect();
+    let mut complaints: Vec<Complaint> = (0..templates.len()).flat_map(|index| engine.unknown(index, &known)).collect();
     let values = values(&fixtures(call, &plan), &plan, &mut complaints)?;
     let mut rendered = 0;
     for (index, template) in templates.iter().enumerate() {

@@ -23,16 +23,13 @@ struct Call<'a> {
     cli: Cli,
     mode: Mode,
     environment: Environment,
-    /// The same as it is passed on.
-    raw: Vec<Vec<u8>>,
     inherited: &'a Inherited,
 }
 
 /// Parses the command line and does what it says. `args` begins with the program's own name. Every signal is blocked
 /// ([`Inherited::take`]).
 pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
-    let raw = environ::raw();
-    let environment = environ::by_name(&raw);
+    let environment = environ::by_name(&environ::raw());
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err((exit, text)) => return said(exit, &text),
@@ -47,7 +44,7 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
         inherited::ordinary_signals();
         return probe::run(uris, timeout.as_deref(), &environment);
     };
-    let call = Call { cli, mode, environment, raw, inherited };
+    let call = Call { cli, mode, environment, inherited };
     match mode {
         Mode::Run | Mode::RunOnce => run::run(&call),
         Mode::Exec => exec::run(&call),

@@ -35,7 +35,7 @@ impl Link {
     /// The next message, without waiting.
     pub fn receive(&mut self) -> Received {
         loop {
-            match self.inbox.next() {
+            match self.inbox.message() {
                 Ok(Some(message)) => return Received::Message(message),
                 Ok(None) => {}
                 Err(Broken) => return Received::Broken,

@@ -6,7 +6,7 @@ mod mounts;
 mod steps;
 
 use super::*;
-use crate::config::plan::{CheckPlan, GroupPlan, Place, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};
 use crate::source::format::Format;
 use crate::template::Escape;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -35,7 +35,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
             command: command.iter().map(|item| (*item).to_owned()).collect(),
             timeout: Duration::from_secs(30),
         }),
-        reloads: Vec::new(),
+        reload: ReloadChoice::Stated(Vec::new()),
         settle: Duration::ZERO,
         settle_max: Duration::ZERO,
         throttle: Duration::ZERO,

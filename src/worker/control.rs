@@ -69,7 +69,7 @@ impl Reader {
     pub fn next(&mut self) -> Option<ToWorker> {
         let mut buffer = [0; 4096];
         loop {
-            match self.inbox.next() {
+            match self.inbox.message() {
                 Ok(Some(message)) => return Some(message),
                 Ok(None) => {}
                 Err(link::Broken) => return None,

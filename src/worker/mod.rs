@@ -356,7 +356,8 @@ impl<'p> Worker<'p> {
 
     /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
     fn templates_changed(&mut self, now: Instant) {
-        let reloaded = load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
+        let reloaded =
+            load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
         match reloaded {
             Ok((engine, sources)) if names(&sources) == names(&self.sources) => {
                 self.engine = engine;
@@ -433,8 +434,7 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
         })
         .collect();
     let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
-    let sources: Vec<SourcePlan> =
-        plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
+    let sources: Vec<SourcePlan> = plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
     let groups = plan
         .groups
         .iter()

@@ -201,7 +201,8 @@ impl Worker<'_> {
         self.owed.fail(now);
         for &group in &due.groups {
             if !std::mem::replace(&mut self.groups[group].remembered, true)
-                && let Err(error) = crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
+                && let Err(error) =
+                    crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
             {
                 crate::debug!("the owed reload is not on disk: {}", error.complaint);
             }
@@ -261,7 +262,6 @@ fn describe(reload: &ReloadPlan) -> String {
         ReloadPlan::Run { command, .. } => format!("`{}`", command.join(" ")),
     }
 }
-
 
 fn signal_group(pgid: i32, signal: i32) {
     // SAFETY: no memory is involved. The group is a command's of ours that was not reaped yet; one that is gone already

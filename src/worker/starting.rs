@@ -67,7 +67,8 @@ impl Worker<'_> {
     /// mistake in it, or in the template, is said at once and not after `wait`.
     fn may_help(&self, source: usize) -> bool {
         let answered = matches!(self.layers.snapshot(source), State::Ready { .. });
-        let remote = |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
+        let remote =
+            |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
         self.layers.can_change(source)
             && (self.mode.watches() || !answered || self.sources[source].layers.iter().any(remote))
     }
@@ -129,7 +130,11 @@ impl Worker<'_> {
         if !self.gate_probes.is_empty() {
             return Exit::UNAVAILABLE;
         }
-        self.blocked.keys().map(|&group| self.exit_of(group)).find(|&exit| exit == Exit::UNAVAILABLE).unwrap_or(Exit::DATA)
+        self.blocked
+            .keys()
+            .map(|&group| self.exit_of(group))
+            .find(|&exit| exit == Exit::UNAVAILABLE)
+            .unwrap_or(Exit::DATA)
     }
 
     /// 69 when a source that the group uses cannot be reached, else 65: a value is missing or wrong.
