@@ -190,7 +190,7 @@ exec "$@"
 pub fn consul() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();
     once(&IMAGE, || {
-        let configuration = super::consul::configuration("0.0.0.0", [8500, 8301, 8302, 8300]);
+        let configuration = super::server::configuration("0.0.0.0", [8500, 8301, 8302, 8300]);
         Context::new().program(&which("consul"), "bin/consul").file("consul.json", 0o644, &configuration).image(
             "VOLUME /data\nENTRYPOINT [\"consul\"]\nCMD [\"agent\", \"-config-file\", \"/consul.json\", \"-data-dir\", \"/data\"]",
         )
@@ -200,7 +200,7 @@ pub fn consul() -> String {
 /// A Consul server in a container on a network, reachable there by the container's name and from the test by address.
 pub struct ConsulContainer {
     /// Its API, at the container's present address.
-    pub api: super::consul::Api,
+    pub api: super::server::Api,
     /// The container.
     pub container: Container,
 }
@@ -209,7 +209,7 @@ impl ConsulContainer {
     /// Starts one and waits until it takes writes.
     pub fn start(network: &Network) -> ConsulContainer {
         let container = Container::run(&consul(), &["--network", &network.name], &[]);
-        let mut consul = ConsulContainer { api: super::consul::Api { address: String::new() }, container };
+        let mut consul = ConsulContainer { api: super::server::Api { address: String::new() }, container };
         consul.serve();
         consul
     }
