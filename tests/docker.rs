@@ -25,14 +25,13 @@ const PAGE: &str = "server {
 
 /// The official-style nginx with proem and one template: the three lines that a user adds.
 fn site() -> String {
-    images::proem();
     Context::new().file("templates/default.conf.tera", 0o644, PAGE).on(
         &images::nginx(),
         &format!(
             "COPY --from={} /proem /proem\n\
              ENTRYPOINT [\"/proem\", \"-t\", \"/templates/:/etc/nginx/conf.d/:HUP\", \"--\", \"/docker-entrypoint.sh\"]\n\
              CMD [\"nginx\", \"-g\", \"daemon off;\"]",
-            images::PROEM
+            images::proem()
         ),
     )
 }
@@ -109,7 +108,6 @@ fn upstreams_follow_the_instances_of_a_service_and_never_become_empty() {
     let ((_one, one), (_two, two)) = (upstream("one"), upstream("two"));
     consul.api.register("web", "one", &one, 80);
 
-    images::proem();
     let template = "upstream web {\n{% for instance in web %}    server {{ instance.address }}:{{ instance.port }};\n{% endfor %}}\n\
                     server {\n    listen 80;\n    location / { proxy_pass http://web; }\n}\n";
     let image = Context::new().file("templates/default.conf.tera", 0o644, template).on(
@@ -119,7 +117,7 @@ fn upstreams_follow_the_instances_of_a_service_and_never_become_empty() {
              ENTRYPOINT [\"/proem\", \"-s\", \"web=consul+service:web?passing&min=1\", \"--throttle\", \"0s\", \
              \"-t\", \"/templates/:/etc/nginx/conf.d/:HUP\", \"--\", \"/docker-entrypoint.sh\"]\n\
              CMD [\"nginx\", \"-g\", \"daemon off;\"]",
-            images::PROEM
+            images::proem()
         ),
     );
     let address = format!("CONSUL_HTTP_ADDR=http://{}:8500", consul.container.name);
@@ -209,10 +207,9 @@ fn docker_stop_while_waiting_for_consul_is_over_at_once() {
 
 #[test]
 fn docker_stop_gives_the_main_processs_exit_code() {
-    images::proem();
     let image = Context::new().on(
         &images::busybox(),
-        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::PROEM),
+        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::proem()),
     );
     let script = "trap 'exit 7' TERM; echo up; while :; do sleep 1 & wait; done";
     let container = Container::run(&image, &[], &["sh", "-c", script]);
@@ -224,10 +221,9 @@ fn docker_stop_gives_the_main_processs_exit_code() {
 
 #[test]
 fn no_zombie_is_left_of_a_hundred_orphans() {
-    images::proem();
     let image = Context::new().on(
         &images::busybox(),
-        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::PROEM),
+        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::proem()),
     );
     let script = "i=0; while [ $i -lt 100 ]; do (sleep 0.2 &) ; i=$((i+1)); done; echo spawned; exec sleep 600";
     let container = Container::run(&image, &[], &["sh", "-c", script]);
@@ -242,10 +238,9 @@ fn no_zombie_is_left_of_a_hundred_orphans() {
 #[test]
 fn a_bad_configuration_is_78_and_prints_every_mistake() {
     let config = "waitt = \"60s\"\n[source]\nsite = \"consull:config/site\"\n[template.page]\nfrom = \"t.tera\"\ntoo = \"/page\"\n";
-    images::proem();
     let image = Context::new().file("etc/proem/proem.toml", 0o644, config).on(
         &images::busybox(),
-        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::PROEM),
+        &format!("COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"--\"]", images::proem()),
     );
     let container = Container::run(&image, &[], &["echo", "it started"]);
     assert_eq!(container.ended(), 78);
@@ -270,10 +265,9 @@ fn in_an_empty_root_consuls_name_is_resolved_by_dockers_dns() {
     let network = Network::create();
     let consul = ConsulContainer::start(&network);
     consul.api.put("config/site/greeting", "from nowhere");
-    images::proem();
     let image = Context::new().file("page.tera", 0o644, "{{ site.greeting }}\n").image(&format!(
         "COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"-s\", \"site=consul:config/site\", \"-t\", \"/page.tera:-\"]",
-        images::PROEM
+        images::proem()
     ));
     let address = format!("CONSUL_HTTP_ADDR=http://{}:8500", consul.container.name);
     // `render` is a word of the command line, so it can also stand behind the options of the ENTRYPOINT's image.
@@ -294,12 +288,11 @@ fn a_read_only_root_and_another_user_do() {
     site.consul.api.put("config/site/greeting", "changed");
     site.shows("changed\n");
 
-    images::proem();
     let image = Context::new().file("t.tera", 0o644, "{{ env.X }}\n").on(
         &images::busybox(),
         &format!(
             "COPY --from={} /proem /proem\nENTRYPOINT [\"/proem\", \"-t\", \"/t.tera:/tmp/t\", \"--\"]",
-            images::PROEM
+            images::proem()
         ),
     );
     let container = Container::run(&image, &["--user", "65534:65534", "--env", "X=mine"], &["cat", "/tmp/t"]);

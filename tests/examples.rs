@@ -45,41 +45,35 @@ fn ci_render() {
 #[cfg(feature = "consul")]
 #[test]
 fn nginx() {
-    images::proem();
-    images::nginx();
-    images::busybox();
-    let consul = images::consul();
     runs_as_shown(
         "nginx",
         &[
-            ("PROEM_IMAGE", images::PROEM),
-            ("NGINX_IMAGE", images::NGINX),
-            ("BUSYBOX_IMAGE", images::BUSYBOX),
-            ("CONSUL_IMAGE", &consul),
+            ("PROEM_IMAGE", &images::proem()),
+            ("NGINX_IMAGE", &images::nginx()),
+            ("BUSYBOX_IMAGE", &images::busybox()),
+            ("CONSUL_IMAGE", &images::consul()),
         ],
     );
 }
 
 #[test]
 fn configmap() {
-    images::proem();
-    images::nginx();
-    runs_as_shown("configmap", &[("PROEM_IMAGE", images::PROEM), ("NGINX_IMAGE", images::NGINX)]);
+    runs_as_shown(
+        "configmap",
+        &[("PROEM_IMAGE", &images::proem()), ("NGINX_IMAGE", &images::nginx()), ("BUSYBOX_IMAGE", &images::busybox())],
+    );
 }
 
 #[test]
 fn test_in_container() {
-    images::proem();
-    images::busybox();
-    runs_as_shown("test-in-container", &[("PROEM_IMAGE", images::PROEM), ("BUSYBOX_IMAGE", images::BUSYBOX)]);
+    runs_as_shown("test-in-container", &[("PROEM_IMAGE", &images::proem()), ("BUSYBOX_IMAGE", &images::busybox())]);
 }
 
 /// The Dockerfiles that no `run.sh` builds.
 #[test]
 fn the_other_dockerfiles_build() {
-    images::proem();
-    images::busybox();
-    let arguments = [("PROEM", images::PROEM), ("BASE", images::BUSYBOX)];
+    let (proem, busybox) = (images::proem(), images::busybox());
+    let arguments = [("PROEM", proem.as_str()), ("BASE", busybox.as_str())];
     let image = support::docker::build(&root().join("examples/quickstart"), &arguments);
     let output = support::docker::must(["run", "--rm", "--env", "APP_DB__HOST=db1", &image]);
     assert!(output.contains("database = db1:5432"), "{output}");

@@ -7,8 +7,8 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::consul::Consul;
 use support::proem::{Builder, SOON, proem};
+use support::server::Consul;
 use support::service::{AT_TERM, Service};
 use support::{folder, procs, read, text, wait, write};
 

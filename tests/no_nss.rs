@@ -85,14 +85,14 @@ fn configuration(dir: &Path, target: &str) -> String {
 /// Where the value comes from: the host is a name, so that it must be looked up.
 struct Store {
     #[cfg(feature = "consul")]
-    consul: support::consul::Consul,
+    consul: support::server::Consul,
 }
 
 impl Store {
     fn start() -> Store {
         #[cfg(feature = "consul")]
         {
-            let consul = support::consul::Consul::start();
+            let consul = support::server::Consul::start();
             consul.api.put("config/app/x", "value");
             Store { consul }
         }

@@ -17,10 +17,9 @@ const PATIENCE: u32 = 3;
 
 #[test]
 fn a_shell_as_pid_1_loses_term_and_proem_does_not() {
-    images::proem();
     let image = Context::new()
         .file("init.sh", 0o755, INIT_SH)
-        .on(&images::busybox(), &format!("COPY --from={} /proem /proem\nCMD [\"/init.sh\"]", images::PROEM));
+        .on(&images::busybox(), &format!("COPY --from={} /proem /proem\nCMD [\"/init.sh\"]", images::proem()));
     let stop = |options: &[&str], command: &[&str]| {
         let container = Container::run(&image, options, command);
         let ip = container.ip();

@@ -17,7 +17,7 @@ publish() {
 }
 expect() {
     for _ in $(seq 100); do
-        page=$(docker exec "$id" curl -s http://127.0.0.1/ 2>/dev/null || docker exec "$id" wget -q -O - http://127.0.0.1/ 2>/dev/null || true)
+        page=$(docker run --rm --network "container:$id" "${BUSYBOX_IMAGE:-busybox:1}" wget -q -O - http://127.0.0.1/ 2>/dev/null || true)
         if [ "$page" = "$1" ]; then echo "page: $1"; return; fi
         sleep 0.1
     done

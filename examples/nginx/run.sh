@@ -11,7 +11,7 @@ docker network create "$id" >/dev/null
 start() { name=$1; shift; docker run -d --name "$id-$name" --network "$id" "$@" >/dev/null; }
 address() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$id-$1"; }
 consul() { docker exec "$id-consul" consul "$@" >/dev/null 2>&1; }
-get() { docker run --rm --network "$id" "$busybox" wget -q -T 5 -O - "http://$id-nginx/$1" 2>/dev/null; }
+get() { docker run --rm --network "$id" "$busybox" wget -q -O - "http://$id-nginx/$1" 2>/dev/null; }
 # Prints the page once it is the wanted one; gives up after a while.
 expect() {
     for _ in $(seq 100); do

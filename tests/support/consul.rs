@@ -1,144 +1,160 @@
-//! A real Consul agent on free ports of the loopback interface, and its HTTP API as the tests use it.
+//! A real `consul agent -dev` on free ports in its own temporary folder, ended by its pid.
 
-use super::{http, ports, wait};
-use std::fs::File;
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A server's HTTP API, wherever it runs.
-#[derive(Debug, Clone)]
-pub struct Api {
-    /// `127.0.0.1:8500`.
-    pub address: String,
-}
+/// How long an agent may take to elect itself.
+const READY: Duration = Duration::from_secs(60);
 
-impl Api {
-    /// The address as `CONSUL_HTTP_ADDR` takes it.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Waits until it has a leader and serves.
-    pub fn ready(&self, state: impl Fn() -> String) {
-        wait::until(Duration::from_mins(1), "consul has a leader", state, || {
-            let leader = http::get(&self.address, "/v1/status/leader")?;
-            // A write proves more than the answer: right after a start they are refused for a moment.
-            (leader.len() > 2 && self.send("PUT", "/v1/kv/proem-test-ready", b"")).then_some(())
-        });
-    }
-
-    fn send(&self, method: &str, path: &str, body: &[u8]) -> bool {
-        http::request(&self.address, method, path, body).is_some_and(|response| response.status == 200)
-    }
-
-    fn must(&self, method: &str, path: &str, body: &[u8]) {
-        let response = http::request(&self.address, method, path, body);
-        assert!(response.as_ref().is_some_and(|r| r.status == 200), "{method} {path}: {response:?}");
-    }
-
-    /// Writes a key.
-    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
-        self.must("PUT", &format!("/v1/kv/{}", encode(key)), value.as_ref());
-    }
-
-    /// Deletes a key.
-    pub fn delete(&self, key: &str) {
-        self.must("DELETE", &format!("/v1/kv/{}", encode(key)), b"");
-    }
-
-    /// Registers an instance of a service, with a check that passes until told otherwise.
-    pub fn register(&self, service: &str, id: &str, address: &str, port: u16) {
-        let body = format!(
-            r#"{{"Name":"{service}","ID":"{id}","Address":"{address}","Port":{port},"Check":{{"TTL":"60m","Status":"passing"}}}}"#
-        );
-        self.must("PUT", "/v1/agent/service/register", body.as_bytes());
-    }
-
-    /// Its check says `pass` or `fail`.
-    pub fn check(&self, id: &str, verdict: &str) {
-        self.must("PUT", &format!("/v1/agent/check/{verdict}/service:{id}"), b"");
-    }
-
-    /// Removes an instance.
-    pub fn deregister(&self, id: &str) {
-        self.must("PUT", &format!("/v1/agent/service/deregister/{id}"), b"");
-    }
-}
-
-fn encode(key: &str) -> String {
-    use std::fmt::Write as _;
-    key.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
-            _ => write!(out, "%{byte:02X}").unwrap(),
-        }
-        out
-    })
-}
-
-/// The configuration of a server that is its own cluster: it keeps its data over a restart, is reachable only as far
-/// as `client` says, and elects itself within a second.
-pub fn configuration(client: &str, [http, near, far, server]: [u16; 4]) -> String {
-    format!(
-        r#"{{"server":true,"bootstrap_expect":1,"bind_addr":"127.0.0.1","client_addr":"{client}","node_name":"test",
-            "datacenter":"dc1","log_level":"WARN","disable_update_check":true,"leave_on_terminate":false,
-            "performance":{{"raft_multiplier":1}},
-            "ports":{{"http":{http},"serf_lan":{near},"serf_wan":{far},"server":{server},"dns":-1,"grpc":-1}}}}"#
-    )
-}
-
-/// An agent of our own; ended when dropped.
+/// A running agent. Dropping it ends it.
 pub struct Consul {
-    /// What it serves.
-    pub api: Api,
-    child: Option<Child>,
-    folder: tempfile::TempDir,
-}
-
-impl Consul {
-    /// Starts a server and waits until it takes writes.
-    pub fn start() -> Consul {
-        let folder = super::folder();
-        let ports = ports::free();
-        super::write(folder.path(), "consul.json", &configuration("127.0.0.1", ports));
-        let api = Api { address: format!("127.0.0.1:{}", ports[0]) };
-        let mut consul = Consul { api, child: None, folder };
-        consul.start_again();
-        consul
-    }
-
-    /// Starts it after [`Consul::stop`], with the data it had, at the same address.
-    pub fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it runs");
-        let folder = self.folder.path();
-        let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let child = Command::new("consul")
-            .arg("agent")
-            .args(["-config-file", super::text(&folder.join("consul.json"))])
-            .args(["-data-dir", super::text(&folder.join("data"))])
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("no consul on this machine: run scripts/setup");
-        self.child = Some(child);
-        self.api.ready(|| super::read(&self.folder.path().join("log")));
-    }
-
-    /// Ends it as a crash would; its address stops to answer at once.
-    pub fn stop(&mut self) {
-        let mut child = self.child.take().expect("it does not run");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    /// Plain HTTP, on 127.0.0.1.
+    pub port: u16,
+    /// Its folder: configuration, log, and what a test puts there.
+    pub dir: tempfile::TempDir,
+    ports: Vec<u16>,
+    token: Option<String>,
+    child: Child,
 }
 
 impl Drop for Consul {
     fn drop(&mut self) {
-        if self.child.is_some() {
-            self.stop();
-        }
+        self.stop();
     }
+}
+
+impl Consul {
+    /// An agent as it is by default.
+    pub fn start() -> Consul {
+        Consul::start_in(tempfile::tempdir().expect("a temporary folder"), "{}", None)
+    }
+
+    /// An agent with more configuration (JSON), in a folder that holds what that names, and the token that
+    /// [`Consul::put`] and the others use.
+    pub fn start_in(dir: tempfile::TempDir, config: &str, token: Option<&str>) -> Consul {
+        std::fs::write(dir.path().join("agent.json"), config).expect("the configuration is written");
+        let ports = free_ports(4);
+        let child = spawn(dir.path(), &ports);
+        let mut consul = Consul { port: ports[0], dir, ports, token: token.map(str::to_owned), child };
+        // A port that was free a moment ago may have been taken: then the agent ends, and others are tried.
+        for _ in 0..4 {
+            if consul.is_ready() {
+                return consul;
+            }
+            consul.stop();
+            consul.ports = free_ports(4);
+            consul.port = consul.ports[0];
+            consul.child = spawn(consul.dir.path(), &consul.ports);
+        }
+        assert!(consul.is_ready(), "consul does not start: {}", consul.log());
+        consul
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the agent at once. A `-dev` agent forgets everything.
+    pub fn stop(&mut self) {
+        // It may have ended by itself already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same ports after [`Consul::stop`].
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.dir.path(), &self.ports);
+        assert!(self.is_ready(), "consul does not start again: {}", self.log());
+    }
+
+    /// Writes a key; `key` is percent-encoded.
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
+        let (status, body) = self.request("PUT", &format!("/v1/kv/{key}"), value.as_ref());
+        assert_eq!((status, body.trim()), (200, "true"), "{key}");
+    }
+
+    /// Deletes a key, or with `?recurse` all that begin so.
+    pub fn delete(&self, key: &str) {
+        let (status, body) = self.request("DELETE", &format!("/v1/kv/{key}"), b"");
+        assert_eq!((status, body.trim()), (200, "true"), "{key}");
+    }
+
+    /// `PUT` of JSON to the API; the answer.
+    pub fn api(&self, path: &str, json: &serde_json::Value) -> String {
+        let (status, body) = self.request("PUT", path, json.to_string().as_bytes());
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// One request; status and body.
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        self.try_request(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}: {}", self.log()))
+    }
+
+    fn try_request(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let token = self.token.iter().map(|token| format!("X-Consul-Token: {token}\r\n")).collect::<String>();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: consul\r\n{token}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+        Ok((status, body))
+    }
+
+    /// What the agent has logged, its end.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until it takes writes; false when it has ended instead.
+    fn is_ready(&mut self) -> bool {
+        let deadline = Instant::now() + READY;
+        while Instant::now() < deadline {
+            if self.child.try_wait().expect("the agent's state").is_some() {
+                return false;
+            }
+            // A write needs the leader, and with ACLs their bootstrap.
+            if let Ok((200, body)) = self.try_request("PUT", "/v1/kv/ready", b"")
+                && body.trim() == "true"
+            {
+                self.delete("ready");
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
+    }
+}
+
+fn spawn(dir: &Path, ports: &[u16]) -> Child {
+    let log = std::fs::File::create(dir.join("log")).expect("a log");
+    let mut command = Command::new("consul");
+    command.args(["agent", "-dev", "-bind=127.0.0.1", "-dns-port=-1", "-grpc-port=-1"]);
+    for (option, port) in ["http", "server", "serf-lan", "serf-wan"].iter().zip(ports) {
+        command.arg(format!("-{option}-port={port}"));
+    }
+    command.arg(format!("-config-file={}", dir.join("agent.json").display()));
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+    command.spawn().expect("consul is installed (scripts/install-consul)")
+}
+
+/// Ports that are free now, for TCP.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }

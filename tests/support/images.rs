@@ -1,7 +1,7 @@
 //! The images that the tests run. Nothing can be pulled where they run, so the bases are put together from the
 //! machine's own programs with the layout of the official images: one build per content, kept by Docker.
 
-use super::docker::{Container, Network, build, must};
+use super::docker::{Container, Network, build};
 use super::proem;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -113,40 +113,29 @@ pub fn proem() -> String {
         let status =
             Command::new("strip").arg("-o").arg(context.root().join("proem")).arg(proem::BINARY).status().unwrap();
         assert!(status.success(), "strip");
-        let id = context.image("ENTRYPOINT [\"/proem\"]");
-        // A name that `COPY --from=` of a Dockerfile can use; several test binaries agree on the content.
-        must(["tag", &id, PROEM]);
-        id
+        context.image("ENTRYPOINT [\"/proem\"]")
     })
 }
-
-/// The name of [`proem`]'s image, for build arguments.
-pub const PROEM: &str = "proem-test/proem";
 
 /// A root with a static busybox and nothing else, as the official busybox image has it.
 pub fn busybox() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();
     once(&IMAGE, || {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n";
-        let id = Context::new()
+        Context::new()
             .busybox()
             .file("etc/passwd", 0o644, passwd)
             .file("etc/group", 0o644, "root:x:0:\nnobody:x:65534:\n")
-            .image("CMD [\"sh\"]");
-        must(["tag", &id, BUSYBOX]);
-        id
+            .image("CMD [\"sh\"]")
     })
 }
-
-/// The name of [`busybox`]'s image, for build arguments.
-pub const BUSYBOX: &str = "proem-test/busybox";
 
 /// What the official nginx image looks like from outside: the program, `/docker-entrypoint.sh` that runs
 /// `/docker-entrypoint.d/*.sh` before nginx, `conf.d/default.conf`, QUIT as stop signal.
 pub fn nginx() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();
     once(&IMAGE, || {
-        let id = Context::new()
+        Context::new()
             .busybox()
             .program(&which("nginx"), "usr/sbin/nginx")
             .file("etc/nginx/mime.types", 0o644, "types { text/html html; text/plain txt; }\n")
@@ -162,14 +151,9 @@ pub fn nginx() -> String {
             .file("docker-entrypoint.d/10-listen.sh", 0o755, "#!/bin/sh\necho \"$0: ready for start up\"\n")
             .image(
                 "ENTRYPOINT [\"/docker-entrypoint.sh\"]\nEXPOSE 80\nSTOPSIGNAL SIGQUIT\nCMD [\"nginx\", \"-g\", \"daemon off;\"]",
-            );
-        must(["tag", &id, NGINX]);
-        id
+            )
     })
 }
-
-/// The name of [`nginx`]'s image, for build arguments.
-pub const NGINX: &str = "proem-test/nginx";
 
 const NGINX_CONF: &str = "user nginx;
 worker_processes 1;
@@ -206,7 +190,7 @@ exec "$@"
 pub fn consul() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();
     once(&IMAGE, || {
-        let configuration = super::consul::configuration("0.0.0.0", [8500, 8301, 8302, 8300]);
+        let configuration = super::server::configuration("0.0.0.0", [8500, 8301, 8302, 8300]);
         Context::new().program(&which("consul"), "bin/consul").file("consul.json", 0o644, &configuration).image(
             "VOLUME /data\nENTRYPOINT [\"consul\"]\nCMD [\"agent\", \"-config-file\", \"/consul.json\", \"-data-dir\", \"/data\"]",
         )
@@ -216,7 +200,7 @@ pub fn consul() -> String {
 /// A Consul server in a container on a network, reachable there by the container's name and from the test by address.
 pub struct ConsulContainer {
     /// Its API, at the container's present address.
-    pub api: super::consul::Api,
+    pub api: super::server::Api,
     /// The container.
     pub container: Container,
 }
@@ -225,7 +209,7 @@ impl ConsulContainer {
     /// Starts one and waits until it takes writes.
     pub fn start(network: &Network) -> ConsulContainer {
         let container = Container::run(&consul(), &["--network", &network.name], &[]);
-        let mut consul = ConsulContainer { api: super::consul::Api { address: String::new() }, container };
+        let mut consul = ConsulContainer { api: super::server::Api { address: String::new() }, container };
         consul.serve();
         consul
     }

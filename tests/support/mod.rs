@@ -5,13 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 #![allow(clippy::disallowed_methods, reason = "the tests are dynamic programs on a whole machine, not PID 1")]
 
-pub mod consul;
 pub mod docker;
 pub mod http;
 pub mod images;
 pub mod ports;
 pub mod procs;
 pub mod proem;
+pub mod server;
 pub mod service;
 pub mod wait;
 
