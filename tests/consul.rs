@@ -1,6 +1,7 @@
 //! The Consul sources against a real Consul.
 
 #![cfg(feature = "consul")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test, what cannot be is its failure")]
 
 #[path = "support/consul.rs"]
 mod support;

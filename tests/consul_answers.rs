@@ -2,6 +2,7 @@
 //! played by a server of the test; everything that a real Consul can be brought to do is in `consul.rs`.
 
 #![cfg(feature = "consul")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test, what cannot be is its failure")]
 
 use proem::config::plan::{Place, StorePlan};
 use proem::source::uri::Uri;

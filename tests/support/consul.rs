@@ -1,6 +1,7 @@
 //! A real `consul agent -dev` on free ports in its own temporary folder, ended by its pid.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::expect_used, reason = "in a test, what cannot be is its failure")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long an agent may take to elect itself.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// A running agent. Dropping it ends it.
 pub struct Consul {
@@ -100,7 +101,7 @@ impl Consul {
     fn try_request(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let token = self.token.iter().map(|token| format!("X-Consul-Token: {token}\r\n")).collect::<String>();
+        let token = self.token.as_ref().map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
         let head = format!(
             "{method} {path} HTTP/1.0\r\nHost: consul\r\n{token}Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
