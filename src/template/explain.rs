@@ -137,8 +137,8 @@ impl Engine {
         if let Some(known) = known(message) {
             return Complaint::new(self.placed(file, &at, &known));
         }
-        let called = super::catalog::find(super::scan::What::Filter, &name).is_some() || function;
-        let why = if called {
+        let is_known = super::catalog::find(super::scan::What::Filter, &name).is_some() || function;
+        let why = if is_known {
             format!("failed to render: {callee} `{name}` could not convert its input")
         } else {
             "failed to render this expression".to_owned()

@@ -169,4 +169,6 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod equivalence;
+#[cfg(test)]
 mod tests;

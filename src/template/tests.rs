@@ -1,5 +1,6 @@
 use super::*;
 use crate::template::filters::parse::from_json;
+use std::fmt::Write as _;
 use std::path::Path;
 
 fn input(name: &str, text: &str, escape: Escape) -> Input {
@@ -365,11 +366,11 @@ fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
     let mut text = String::new();
     for entry in catalog::FILTERS {
         let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
-        text.push_str(&format!("{{{{ 1 | {}({}) }}}}", entry.name, args.join(",")));
+        let _ = write!(text, "{{{{ 1 | {}({}) }}}}", entry.name, args.join(","));
     }
     for entry in catalog::TESTS {
         let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
-        text.push_str(&format!("{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(",")));
+        let _ = write!(text, "{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(","));
     }
     load(&text, Escape::None).unwrap();
     // Tera prints how many it has: ours must not lack one that is really there.
