@@ -57,10 +57,14 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { scheme: "env", inspect: env::inspect, open: |layer, _| local(env::open(&layer.uri)) },
-    Kind { scheme: "file", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
-    Kind { scheme: "dir", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
-    Kind { scheme: "container", inspect: container::inspect, open: |layer, _| local(container::open(&layer.uri)) },
+    Kind { scheme: "env", inspect: env::inspect, open: |layer, _| Ok(Opened::Local(env::open(&layer.uri))) },
+    Kind { scheme: "file", inspect: file::inspect, open: |layer, _| file::open(&layer.uri).map(Opened::Local) },
+    Kind { scheme: "dir", inspect: file::inspect, open: |layer, _| file::open(&layer.uri).map(Opened::Local) },
+    Kind {
+        scheme: "container",
+        inspect: container::inspect,
+        open: |layer, _| Ok(Opened::Local(container::open(&layer.uri))),
+    },
     #[cfg(feature = "consul")]
     Kind { scheme: "consul", inspect: super::consul::inspect, open: consul },
     #[cfg(feature = "consul")]
@@ -70,10 +74,6 @@ const KINDS: &[Kind] = &[
 /// Schemes that a full build knows, for a build without them: scheme, cargo feature, name.
 const OPTIONAL_KINDS: [(&str, &str, &str); 2] =
     [("consul", "consul", "Consul"), ("consul+service", "consul", "Consul")];
-
-fn local(source: Result<Box<dyn Local>, Complaint>) -> Result<Opened, Complaint> {
-    source.map(Opened::Local)
-}
 
 #[cfg(feature = "consul")]
 fn consul(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint> {
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(duration("90s"), Some(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
+        assert_eq!(duration("2h"), Some(Duration::from_hours(2)));
         for wrong in ["", "5", "s", "-1s", "1d", "99999999999999999999s", "18446744073709551615h"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }

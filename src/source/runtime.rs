@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 /// No round takes longer. Every kind has a deadline of its own, far below; this one catches a kind that lost it: a watch
 /// that is up but deaf is the worst failure there is.
-const GUARD: Duration = Duration::from_secs(15 * 60);
+const GUARD: Duration = Duration::from_mins(15);
 
 /// A remote layer that is ready to run.
 pub(super) struct Remotely {
