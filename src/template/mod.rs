@@ -1,8 +1,8 @@
 //! Templates: Tera, made strict, with proem's functions, filters, escaping and diagnostics.
 //!
-//! [`Engine::load`] reads every template of a plan and what they include, scans them ([`scan`]), rewrites them so that
-//! undefined is an error everywhere ([`strict`]), and hands them to Tera in one batch. [`Engine::render`] renders one
-//! from a [`Context`]; what goes wrong is explained without ever showing a value ([`explain`]).
+//! [`Engine::load`] reads every template of a plan and what they include, scans them (`scan`), rewrites them so that
+//! undefined is an error everywhere (`strict`), and hands them to Tera in one batch. [`Engine::render`] renders one
+//! from a [`Context`]; what goes wrong is explained without ever showing a value (`explain`).
 //!
 //! Nothing here knows of sources, targets or processes. The only I/O is reading template files.
 
