@@ -129,7 +129,7 @@ fn plain(text: &str) -> Option<tera::Tera> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn the_same_text_comes_out(text in template()) {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::template::filters::parse::from_json;
 use std::fmt::Write as _;
-use std::path::Path;
 
 fn input(name: &str, text: &str, escape: Escape) -> Input {
     Input { name: name.to_owned(), path: PathBuf::from(name), text: Some(text.to_owned()), escape }
@@ -273,6 +272,8 @@ fn files_include_each_other() {
     let inputs = [file("main.tera", Escape::None), file("child.tera", Escape::None), file("child.tera", Escape::Json)];
     let engine = Engine::load(&inputs, shared.path()).unwrap();
     assert_eq!(engine.uses(0).iter().collect::<Vec<_>>(), ["app", "web"]);
+    let files: Vec<_> = engine.files(0).map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(files, ["main.tera", "part.tera", "lib.tera"]);
     assert_eq!(engine.uses(1).iter().collect::<Vec<_>>(), ["app", "env"]);
     assert_eq!(engine.render(1, &context()).unwrap(), "<base /root db1>");
     assert_eq!(engine.render(2, &context()).unwrap(), "<base /root db1>");

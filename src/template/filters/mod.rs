@@ -28,7 +28,7 @@ type Writer = fn(&Value, &Args, Escape) -> TeraResult<Value>;
 
 /// Registers everything for one escaping.
 pub(super) fn register(tera: &mut Tera, escape: Escape) {
-    let plain: [(&'static str, Plain); 11] = [
+    let plain: [(&'static str, Plain); 12] = [
         ("b64decode", text::b64decode),
         ("b64encode", text::b64encode),
         ("base", text::base),
@@ -40,6 +40,7 @@ pub(super) fn register(tera: &mut Tera, escape: Escape) {
         ("parse_json", parse::json),
         ("parse_toml", parse::toml),
         ("parse_yaml", parse::yaml),
+        ("str", text::str),
     ];
     for (name, filter) in plain {
         tera.register_filter(name, move |input: &Value, _: Kwargs, _: &State| filter(input));
