@@ -4,7 +4,6 @@ use super::Call;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::os::inherited;
-use crate::worker::control::Control;
 use crate::worker::{self, Ended, Surroundings};
 
 /// Renders, then execs; returns only when one of them failed.
@@ -14,7 +13,7 @@ pub fn run(call: &Call<'_>) -> Exit {
         Ok(plan) => plan,
         Err(failure) => return super::fail(&failure),
     };
-    match worker::run(&plan, worker::Mode::Exec, Control::none(), Surroundings::default()) {
+    match worker::run(&plan, worker::Mode::Exec, None, Surroundings::default()) {
         Ended::Done | Ended::InitGone => {}
         Ended::Signal(signal) => return Exit::by_signal(signal),
         Ended::Failed(failure) => return super::fail(&failure),

@@ -4,7 +4,6 @@ use super::Call;
 use crate::config::Mode;
 use crate::exit::Exit;
 use crate::os::inherited;
-use crate::worker::control::Control;
 use crate::worker::{self, Ended, Surroundings};
 
 /// Publishes what is configured; with `--watch` until TERM, INT or QUIT.
@@ -15,7 +14,7 @@ pub fn run(call: &Call<'_>) -> Exit {
         Err(failure) => return super::fail(&failure),
     };
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
-    match worker::run(&plan, mode, Control::none(), Surroundings::default()) {
+    match worker::run(&plan, mode, None, Surroundings::default()) {
         Ended::Done | Ended::InitGone => Exit::OK,
         Ended::Signal(signal) => Exit::by_signal(signal),
         Ended::Failed(failure) => super::fail(&failure),

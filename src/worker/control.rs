@@ -23,6 +23,17 @@ pub struct Welcome {
     pub held: Vec<String>,
 }
 
+/// The link, taken up: what a worker beside init starts with.
+#[derive(Debug)]
+pub struct Init {
+    /// Tells init things.
+    pub control: Control,
+    /// What init said first.
+    pub welcome: Welcome,
+    /// What init says from now on.
+    pub reader: Reader,
+}
+
 impl Control {
     /// No init: `exec`, `render`.
     pub fn none() -> Control {

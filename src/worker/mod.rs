@@ -28,7 +28,7 @@ use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice};
 use crate::source::sampler::Sampler;
 use crate::template::{Engine, Input};
-use control::{Control, Reader, Welcome};
+use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
 use group::{Group, Job};
@@ -116,15 +116,15 @@ pub struct Worker<'p> {
     reader: Option<Reader>,
 }
 
-/// Publishes a plan, and follows its changes if the mode says so.
-pub fn run(plan: &Plan, mode: Mode, control: Control, surroundings: Surroundings) -> Ended {
-    let (welcome, reader) = match control.welcome() {
-        Some((welcome, reader)) => (welcome, Some(reader)),
-        None if control.has_init() => return Ended::InitGone,
-        None => (Welcome::default(), None),
-    };
-    match Worker::new(plan, mode, control, surroundings, &welcome, reader) {
+/// Publishes a plan, and follows its changes if the mode says so; beside `init` or alone.
+pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Ended {
+    let beside_init = init.is_some();
+    match Worker::new(plan, mode, init, surroundings) {
         Ok(mut worker) => {
+            if beside_init {
+                // Every path is absolute by now; a mount that the container was started in can be unmounted.
+                let _ = std::env::set_current_dir("/");
+            }
             let ended = worker.serve();
             worker.end_commands();
             ended
@@ -137,11 +137,13 @@ impl<'p> Worker<'p> {
     fn new(
         plan: &'p Plan,
         mode: Mode,
-        control: Control,
+        init: Option<Init>,
         surroundings: Surroundings,
-        welcome: &Welcome,
-        reader: Option<Reader>,
     ) -> Result<Worker<'p>, Failure> {
+        let (control, welcome, reader) = match init {
+            Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
+            None => (Control::none(), Welcome::default(), None),
+        };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
         let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref());
         let mixed = mixed(plan, &recovered);
@@ -180,7 +182,8 @@ impl<'p> Worker<'p> {
             next_id: 0,
             sampler: Sampler::default(),
             gate_probes: (0..plan.wait_for.len()).map(|index| (index, None)).collect(),
-            gate: Some(Gate::new(now, plan.wait)),
+            // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
+            gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
             listening: false,
             started: welcome.started,
@@ -189,6 +192,9 @@ impl<'p> Worker<'p> {
             reader,
         };
         let owing = recovered.iter().filter(|done| done.reload_owed).map(|done| &done.group).chain(&welcome.owed);
+        if worker.started {
+            worker.start_processes()?;
+        }
         for done in &recovered {
             if let (Some(index), Outcome::Mixed(_)) = (worker.group_named(&done.group), &done.outcome) {
                 worker.groups[index].held = true;
