@@ -134,12 +134,7 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
 }
 
 impl<'p> Worker<'p> {
-    fn new(
-        plan: &'p Plan,
-        mode: Mode,
-        init: Option<Init>,
-        surroundings: Surroundings,
-    ) -> Result<Worker<'p>, Failure> {
+    fn new(plan: &'p Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
         let (control, welcome, reader) = match init {
             Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
             None => (Control::none(), Welcome::default(), None),
