@@ -84,7 +84,7 @@ async fn follow(mut layer: Remotely, sink: Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Reading;
+    use crate::source::{Found, Reading};
     use crate::value::Value;
     use std::future::Future;
     use std::pin::Pin;
