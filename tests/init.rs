@@ -102,8 +102,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            kill(self.proem, libc::SIGKILL);
-            let _ = (self.child.kill(), self.child.wait());
+            // TERM, so that init takes its descendants along: KILL would leave them to hold our pipes open.
+            kill(self.proem, libc::SIGTERM);
+            eventually(|| self.child.try_wait().unwrap());
         }
     }
 }
@@ -166,7 +167,7 @@ fn every_exit_code_is_passed_on() {
 fn every_death_is_reported_as_a_shell_does() {
     for place in PLACES {
         for n in [libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGKILL, 34, 40, 64] {
-            assert_eq!(code(place, &["bash", "-c", &format!("ulimit -c 0; kill -{n} $$")]), 128 + n, "{place:?} {n}");
+            assert_eq!(code(place, &["sh", "-c", &format!("ulimit -c 0; kill -{n} $$")]), 128 + n, "{place:?} {n}");
         }
     }
 }
