@@ -1,5 +1,8 @@
 //! init from outside: the real binary as PID 1 of a namespace of its own, and as a subreaper.
 
+// A test fails by a panic, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};

@@ -2,8 +2,11 @@
 //!
 //! No test harness: init must be a process with one thread.
 
+// A test fails by a panic.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use proem::exit::Exit;
-use proem::link::{Inbox, Outcome, ProcessSpec, ReloadAction, ToInit, ToWorker, encode};
+use proem::link::{Credentials, Inbox, Outcome, ProcessSpec, ReloadAction, ToInit, ToWorker, encode};
 use proem::os::inherited::Inherited;
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +20,9 @@ use std::time::{Duration, Instant};
 const SCENARIO: &str = "PROEM_TEST_SCENARIO";
 const DIR: &str = "PROEM_TEST_DIR";
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Not init: what `proem exec` does.
+const BECOME: &str = "become";
 
 type Case = (&'static str, fn(&mut Worker) -> Exit, fn(&mut Outside));
 
@@ -69,6 +75,8 @@ const CASES: &[Case] = &[
         out.signal(libc::SIGTERM);
         assert_eq!(out.code(), 143);
     }),
+    ("main runs as its user, its output is its own", runs_as_nobody, |out| assert_eq!(out.code(), 44)),
+    ("what cannot be executed ends with the reason", cannot_exec, |out| assert_eq!(out.code(), 126)),
     ("nonsense on the link is a death", talks_nonsense, |out| assert_eq!(out.code(), 70)),
     ("the worker sees the end of a killed init", starts_and_idles, |out| {
         let (main, worker) = (out.wait_for("main-1"), out.wait_for("worker-1"));
@@ -84,10 +92,21 @@ fn main() -> ExitCode {
         return ExitCode::from(be_init(&name).0);
     }
     let wanted = std::env::args().nth(1).filter(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let become_it = Command::new(std::env::current_exe().unwrap())
+        .env(SCENARIO, BECOME)
+        .stderr(std::process::Stdio::piped())
+        .output();
+    assert_eq!(become_it.unwrap().status.code(), Some(44));
+    println!("test a process is replaced ... ok");
     for (name, _, check) in CASES.iter().filter(|case| case.0.contains(&wanted)) {
         let dir = tempfile::tempdir().unwrap();
         let program = std::env::current_exe().unwrap();
-        let child = Command::new(program).env(SCENARIO, name).env(DIR, dir.path()).spawn().unwrap();
+        let mut child = Command::new(program);
+        child.env(SCENARIO, name).env(DIR, dir.path());
+        // A pipe, which is main's user's from then on.
+        let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut { stderr }, &mut std::io::stderr()));
         let mut outside = Outside { child, dir: dir.path().to_owned() };
         check(&mut outside);
         println!("test {name} ... ok");
@@ -97,6 +116,9 @@ fn main() -> ExitCode {
 
 fn be_init(name: &str) -> Exit {
     let inherited = Inherited::take();
+    if name == BECOME {
+        return proem::os::exec::become_process(&nobody(), &inherited).exit;
+    }
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let case = CASES.iter().find(|case| case.0 == name).unwrap();
     let mut worker = |link: OwnedFd| {
@@ -187,29 +209,14 @@ impl Worker {
 
     /// Writes the pid to the first of `name-1`, `name-2`… that is free, and says which that was.
     fn mark(&self, name: &str, pid: u32) -> usize {
-        let free = (1..).find(|n| !self.dir.join(format!("{name}-{n}")).exists()).unwrap();
+        let free = (1..1000).find(|n| !self.dir.join(format!("{name}-{n}")).exists()).unwrap();
         write(&self.dir.join(format!("{name}-{free}")), pid);
         free
     }
 
     fn spec(&self) -> ProcessSpec {
         let script = "n=1; while [ -e \"$1/main-$n\" ]; do n=$((n+1)); done; echo $$ >\"$1/t$n\"; mv \"$1/t$n\" \"$1/main-$n\"; exec sleep 1000";
-        let argv = ["sh", "-c", script, "main", self.dir.to_str().unwrap()];
-        ProcessSpec {
-            name: "main".into(),
-            argv: argv.iter().map(|item| item.as_bytes().to_vec()).collect(),
-            env: vec![b"PATH=/usr/bin:/bin".to_vec()],
-            user: None,
-            workdir: None,
-            umask: None,
-            stop_signal: None,
-            stop_timeout: Duration::from_secs(5),
-            shutdown_timeout: None,
-            group: false,
-            rewrite: BTreeMap::new(),
-            exit_codes: BTreeMap::new(),
-            linger: Duration::from_secs(2),
-        }
+        spec(&["sh", "-c", script, "main", self.dir.to_str().unwrap()])
     }
 
     fn start(&mut self) {
@@ -226,6 +233,52 @@ impl Worker {
         while self.hear().is_some() {}
         Exit::OK
     }
+}
+
+fn spec(argv: &[&str]) -> ProcessSpec {
+    ProcessSpec {
+        name: "main".into(),
+        argv: argv.iter().map(|item| item.as_bytes().to_vec()).collect(),
+        env: vec![b"PATH=/usr/bin:/bin".to_vec()],
+        user: None,
+        workdir: None,
+        umask: None,
+        stop_signal: None,
+        stop_timeout: Duration::from_secs(5),
+        shutdown_timeout: None,
+        group: false,
+        rewrite: BTreeMap::new(),
+        exit_codes: BTreeMap::new(),
+        linger: Duration::from_secs(2),
+    }
+}
+
+/// Ends with 44 if it runs as asked for: as root, another user; otherwise the one that it is.
+fn nobody() -> ProcessSpec {
+    // SAFETY: cannot fail and touches no memory.
+    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    let user = if uid == 0 {
+        Credentials { uid: 65534, gid: 65533, groups: vec![5, 7] }
+    } else {
+        Credentials { uid, gid, groups: Vec::new() }
+    };
+    let ids = format!("[ $(id -u):$(id -g) = {}:{} ]", user.uid, user.gid);
+    let groups = if uid == 0 { "[ \"$(id -G)\" = '65533 5 7' ]" } else { "true" };
+    let script =
+        format!("{ids} && {groups} && [ $(pwd) = / ] && [ $(umask) = 0027 ] && echo as asked >/dev/stderr && exit 44");
+    ProcessSpec { user: Some(user), workdir: Some(b"/".to_vec()), umask: Some(0o027), ..spec(&["sh", "-c", &script]) }
+}
+
+fn runs_as_nobody(worker: &mut Worker) -> Exit {
+    worker.say(&ToInit::Process(Box::new(nobody())));
+    worker.say(&ToInit::Start);
+    worker.idle()
+}
+
+fn cannot_exec(worker: &mut Worker) -> Exit {
+    worker.say(&ToInit::Process(Box::new(spec(&["/"]))));
+    worker.say(&ToInit::Start);
+    worker.idle()
 }
 
 /// Complete from the moment that it exists.

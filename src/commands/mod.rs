@@ -9,16 +9,16 @@ use std::time::Duration;
 
 /// Runs proem.
 pub fn main(args: Vec<OsString>, inherited: Inherited) -> Exit {
-    let argv: Vec<Vec<u8>> =
+    let command: Vec<Vec<u8>> =
         args.into_iter().skip_while(|item| item != "--").skip(1).map(OsStringExt::into_vec).collect();
     let env = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect();
-    if argv.is_empty() {
+    if command.is_empty() {
         crate::error!("no command");
         return Exit::USAGE;
     }
     let spec = ProcessSpec {
         name: "main".into(),
-        argv,
+        argv: command,
         env,
         user: None,
         workdir: None,
