@@ -36,17 +36,21 @@ fn command(place: Place, argv: &[&str]) -> Command {
     };
     // The harness leaves SIGPIPE ignored and may be blocked itself: each case starts clean.
     // SAFETY: `reset_signals` makes system calls only.
-    unsafe { command.pre_exec(reset_signals) };
+    unsafe {
+        command.pre_exec(|| {
+            reset_signals();
+            Ok(())
+        })
+    };
     command.arg("--").args(argv).stdin(Stdio::null());
     command
 }
 
-fn reset_signals() -> std::io::Result<()> {
+fn reset_signals() {
     for signal in 1..=64 {
         set_ignored(signal, false);
     }
     set_mask(0);
-    Ok(())
 }
 
 fn set_ignored(signal: i32, ignored: bool) {
