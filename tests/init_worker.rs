@@ -343,6 +343,8 @@ fn refuses(worker: &mut Worker) -> Exit {
     Exit::DATA
 }
 
+// Not waited for: that init ends it is what is tested.
+#[allow(clippy::zombie_processes)]
 fn leaves_a_command(worker: &mut Worker) -> Exit {
     use std::os::unix::process::CommandExt;
     worker.start();
