@@ -282,7 +282,9 @@ fn inherited_signal_state_is_given_back_exactly() {
     // SAFETY: makes system calls only.
     unsafe {
         child.pre_exec(move || {
-            ignored.iter().for_each(|n| set_ignored(*n, true));
+            for n in ignored {
+                set_ignored(n, true);
+            }
             set_mask(set(&blocked));
             Ok(())
         });
