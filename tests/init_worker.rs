@@ -196,7 +196,7 @@ impl Worker {
     /// The next message; ends the worker when init is gone.
     fn hear(&mut self) -> Option<ToWorker> {
         loop {
-            if let Some(message) = self.inbox.next().unwrap() {
+            if let Some(message) = self.inbox.message().unwrap() {
                 return Some(message);
             }
             let mut chunk = [0; 512];
