@@ -167,7 +167,7 @@ impl<'p> Worker<'p> {
             mode,
             control,
             surroundings,
-            hidden: crate::config::environment::hidden(plan),
+            hidden: crate::config::environment::hidden(plan, &crate::os::environ::raw()),
             engine,
             layers: Layers::new(&sources),
             sources,
