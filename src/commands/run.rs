@@ -12,17 +12,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Runs until the main process has ended.
-pub fn run(call: &Call<'_>) -> Exit {
+pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     if config::needs_worker(&call.cli, &call.environment) {
         // init sits in `/` once main runs, and a worker may be forked then.
         let directory = std::env::current_dir().ok();
-        let mut worker = |link: OwnedFd| work(call, directory.as_deref(), Control::new(link));
-        return crate::init::run(None, Some(&mut worker), call.inherited);
+        let mut worker = |link: OwnedFd| work(call, directory.as_deref(), &Control::new(link));
+        return Ok(crate::init::run(None, Some(&mut worker), call.inherited));
     }
-    match plain(call) {
-        Ok(spec) => crate::init::run(Some(spec), None, call.inherited),
-        Err(failure) => super::fail(&failure),
-    }
+    let spec = plain(call)?;
+    Ok(crate::init::run(Some(spec), None, call.inherited))
 }
 
 /// No templates and no configuration: a plain init, without a worker.
@@ -33,7 +31,7 @@ fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
 }
 
 /// The whole life of a worker, in its own process.
-fn work(call: &Call<'_>, directory: Option<&Path>, control: Control) -> Exit {
+fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
     let Some((welcome, reader)) = control.welcome() else { return Exit::OK };
     let started = welcome.started;
     if let Some(directory) = directory

@@ -109,7 +109,7 @@ impl Driver {
             return Err(Failure { exit: Exit::CONFIG, complaints });
         }
         #[cfg(feature = "net")]
-        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, watch, &sink)?) };
+        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, &sink)?) };
         let watcher = watch.then(|| Watcher::new(Arc::new(move || sink(Update::Files))));
         Ok(Driver {
             locals,

@@ -4,10 +4,10 @@
 //! nothing but type names in its gaps.
 
 use super::missing::{Missing, Report, report};
-use super::nearest::nearest;
 use super::token::{Kind, tokenize, unquote};
 use super::{Context, Engine, RenderError, RenderErrorKind};
 use crate::error::Complaint;
+use crate::nearest::nearest;
 use std::ops::Range;
 use tera::ErrorKind;
 

@@ -1,12 +1,12 @@
 //! Loading: every file once, every mistake at once, every instance of Tera in one batch (one by one is quadratic).
 
-use super::nearest::nearest;
 use super::scan::{self, Call, Scan, What};
 use super::strict::{self, Edit};
 use super::token::{NotTera, quote, unquote};
 use super::{Engine, Escape, File, Input, LoadError, Template, catalog, filters, place};
 use crate::error::Complaint;
 use crate::exit::Exit;
+use crate::nearest::nearest;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,6 @@ mod explain;
 mod filters;
 mod load;
 mod missing;
-mod nearest;
 mod place;
 mod scan;
 mod strict;

@@ -13,6 +13,7 @@ pub mod group;
 mod owed;
 mod publishing;
 pub mod reload;
+pub mod retry;
 pub mod schedule;
 pub mod signals;
 mod starting;
@@ -36,7 +37,7 @@ use owed::Owed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 /// What the loop is for.
@@ -79,7 +80,7 @@ pub enum Ended {
 pub struct Surroundings {
     /// The working directory; `None`: the one that the process has.
     pub directory: Option<PathBuf>,
-    /// The soft RLIMIT_DATA, bytes, where the worker lowered its own.
+    /// The soft `RLIMIT_DATA`, bytes, where the worker lowered its own.
     pub data_limit: Option<u64>,
 }
 
@@ -134,12 +135,7 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
 }
 
 impl<'p> Worker<'p> {
-    fn new(
-        plan: &'p Plan,
-        mode: Mode,
-        init: Option<Init>,
-        surroundings: Surroundings,
-    ) -> Result<Worker<'p>, Failure> {
+    fn new(plan: &'p Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
         let (control, welcome, reader) = match init {
             Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
             None => (Control::none(), Welcome::default(), None),
@@ -155,7 +151,7 @@ impl<'p> Worker<'p> {
             control.tell(&ToInit::Hold(mixed));
         }
         let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine)?;
+        let (sources, groups) = used(plan, &engine);
         if mode == Mode::Run {
             reloads_are_stated(plan, &sources, &groups)?;
         }
@@ -266,10 +262,7 @@ impl<'p> Worker<'p> {
     fn wait(&mut self) -> Option<Ended> {
         self.listen();
         let first = match self.next_due() {
-            Some(due) => match self.events.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(due) => self.events.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
             None => self.events.recv().ok(),
         };
         let now = Instant::now();
@@ -362,20 +355,20 @@ impl<'p> Worker<'p> {
 
     /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
     fn templates_changed(&mut self, now: Instant) {
-        let reloaded =
-            load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
-        match reloaded {
-            Ok((engine, sources)) if names(&sources) == names(&self.sources) => {
-                self.engine = engine;
-                crate::info!("templates changed: read again");
-                for group in &mut self.groups {
-                    group.schedule.changed(now);
-                }
-            }
-            Ok(_) => crate::warn!(
-                "the templates use other sources than before\n  hint: restart the container; the old templates stay in force"
-            ),
-            Err(failure) => self.complain(&failure.complaints, now),
+        let engine = match load_engine(self.plan) {
+            Ok(engine) => engine,
+            Err(failure) => return self.complain(&failure.complaints, now),
+        };
+        let (sources, groups) = used(self.plan, &engine);
+        if names(&sources) != names(&self.sources) {
+            let complaint = Complaint::new("the templates use other sources than before");
+            return self.complain(&[complaint.hint("restart the container; the old templates stay in force")], now);
+        }
+        self.engine = engine;
+        crate::info!("templates changed: read again");
+        for (group, read) in self.groups.iter_mut().zip(groups) {
+            group.uses = read.uses;
+            group.schedule.changed(now);
         }
     }
 
@@ -398,13 +391,11 @@ impl<'p> Worker<'p> {
         if let Some(pgid) = self.commands.remove(&id) {
             self.control.tell(&ToInit::CommandEnded(pgid));
         }
-        match self.groups.iter().position(|group| group.job.command() == Some(id)) {
-            Some(index) => self.checked(index, result, now),
-            None => {
-                self.reload_command_ended(id, result, now);
-                Ok(())
-            }
+        if let Some(index) = self.groups.iter().position(|group| group.job.command() == Some(id)) {
+            return self.checked(index, result, now);
         }
+        self.reload_command_ended(id, result, now);
+        Ok(())
     }
 }
 
@@ -428,7 +419,7 @@ pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
 }
 
 /// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.
-fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), Failure> {
+fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
     let mut next = 0;
     let ranges: Vec<_> = plan
         .groups
@@ -447,11 +438,11 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
         .zip(ranges)
         .map(|(plan, range)| {
             let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
-            let uses = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
-            Group::new(plan, range, uses)
+            let indexes = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
+            Group::new(plan, range, indexes)
         })
         .collect();
-    Ok((sources, groups))
+    (sources, groups)
 }
 
 fn names(sources: &[SourcePlan]) -> Vec<&str> {

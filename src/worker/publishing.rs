@@ -283,7 +283,7 @@ impl<'p> Worker<'p> {
         let mut rendered = Vec::with_capacity(plan.templates.len());
         for (template, number) in plan.templates.iter().zip(group.templates.clone()) {
             match self.engine.render(number, &context) {
-                Ok(content) => rendered.push(Rendered { template, content: content.into_bytes(), secret }),
+                Ok(text) => rendered.push(Rendered { template, content: text.into_bytes(), secret }),
                 Err(error) => complaints.push(error.complaint),
             }
         }

@@ -21,7 +21,7 @@ impl Worker<'_> {
             let feed = self.sender.clone();
             super::thread("link", move || {
                 loop {
-                    let event = reader.next().map_or(Event::InitGone, Event::Init);
+                    let event = reader.message().map_or(Event::InitGone, Event::Init);
                     let last = matches!(event, Event::InitGone);
                     if feed.send(event).is_err() || last {
                         return;
