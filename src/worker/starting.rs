@@ -118,7 +118,11 @@ impl Worker<'_> {
             reason.clone().unwrap_or_else(|| Complaint::new(format!("waiting for {probe}")))
         });
         let groups = self.groups.iter().enumerate().filter(|(_, group)| !group.done);
-        let inputs = groups.flat_map(|(index, _)| self.blocked.get(&index).cloned().unwrap_or_default());
+        // A source's error is no new value, so nothing was tried again since: what the sources say now counts.
+        let inputs = groups.flat_map(|(index, _)| match self.waiting(index) {
+            waiting if waiting.is_empty() => self.blocked.get(&index).cloned().unwrap_or_default(),
+            waiting => waiting,
+        });
         let mut missing: Vec<Complaint> = Vec::new();
         for complaint in probes.chain(inputs) {
             if !missing.contains(&complaint) {
@@ -126,6 +130,16 @@ impl Worker<'_> {
             }
         }
         missing
+    }
+
+    /// What the sources of a group lack.
+    pub(super) fn waiting(&self, group: usize) -> Vec<Complaint> {
+        let states = self.groups[group].uses.iter().map(|&source| self.layers.snapshot(source));
+        let waiting = states.filter_map(|state| match state {
+            State::Waiting(missing) => Some(missing),
+            State::Ready { .. } => None,
+        });
+        waiting.flatten().collect()
     }
 
     fn exit_of_start(&self) -> Exit {
