@@ -73,7 +73,8 @@ fn the_trace_sees_what_it_looks_for() {
 
 /// A configuration that needs every kind of name: a host, a user with supplementary groups, an owner.
 fn configuration(dir: &Path, target: &str) -> String {
-    let source = if cfg!(feature = "consul") { "consul:config/app" } else { "env:APP_" };
+    let source = if cfg!(feature = "consul") { "consul:config/app" } else { "file:app.toml" };
+    write(dir, "app.toml", "x = \"value\"\n");
     write(dir, "t.tera", "{{ app.x }}");
     let config = format!(
         "[source]\napp = \"{source}\"\n[template.t]\nfrom = \"t.tera\"\nto = \"{target}\"\nowner = \"nobody\"\nreload = \"none\"\n\
@@ -82,7 +83,7 @@ fn configuration(dir: &Path, target: &str) -> String {
     text(&write(dir, "proem.toml", &config)).to_owned()
 }
 
-/// Where the value comes from, and the variable that says so. Consul's host is a name, so that it must be looked up.
+/// Where the value comes from, and the variable that says so; without Consul it is a file. Consul's host is a name, so that it must be looked up.
 #[cfg(feature = "consul")]
 fn store() -> (support::server::Consul, [(&'static str, String); 1]) {
     let consul = support::server::Consul::start();
@@ -92,8 +93,8 @@ fn store() -> (support::server::Consul, [(&'static str, String); 1]) {
 }
 
 #[cfg(not(feature = "consul"))]
-fn store() -> ((), [(&'static str, String); 1]) {
-    ((), [("APP_X", "value".to_owned())])
+fn store() -> ((), [(&'static str, String); 0]) {
+    ((), [])
 }
 
 #[test]
