@@ -66,11 +66,10 @@ impl Worker<'_> {
     /// Whether waiting for this source can help. A run that watches nothing reads a file that is there only once: a
     /// mistake in it, or in the template, is said at once and not after `wait`.
     fn may_help(&self, source: usize) -> bool {
-        let answered = matches!(self.layers.snapshot(source), State::Ready { .. });
         let remote =
             |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
-        self.layers.can_change(source)
-            && (self.mode.watches() || !answered || self.sources[source].layers.iter().any(remote))
+        let watched = self.mode.watches() || self.sources[source].layers.iter().any(remote);
+        self.layers.can_change(source) && (watched || self.layers.may_arrive(source))
     }
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
