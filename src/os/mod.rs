@@ -5,5 +5,6 @@ pub mod environ;
 pub mod exec;
 pub mod fds;
 pub mod inherited;
+pub mod memory;
 pub mod passwd;
 pub mod signals;
