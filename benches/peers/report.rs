@@ -109,7 +109,7 @@ impl Display for Report {
         if !self.skipped.is_empty() {
             writeln!(f, "\n### Not measured\n")?;
             for line in &self.skipped {
-                writeln!(f, "- {}", line)?;
+                writeln!(f, "- {line}")?;
             }
         }
         Ok(())
