@@ -1,1 +1,387 @@
-//! The command line: clap definitions only.
+//! The command line: clap definitions, and what they become before anything is understood. Values are typed later, in
+//! [`crate::config`], so that every mistake in them is reported at once.
+
+use crate::config::nearest::nearest;
+use crate::exit::Exit;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cli {
+    /// Given before or after the subcommand; those after it come later in lists, and win elsewhere.
+    pub options: Options,
+    /// What to do.
+    pub command: Command,
+}
+
+/// The commands of proem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Render, start the command, supervise it, watch and reload.
+    Run {
+        /// `--once`: watch nothing.
+        once: bool,
+        /// After `--`; may be empty when the configuration has one.
+        argv: Vec<OsString>,
+    },
+    /// Render once, become the command.
+    Exec {
+        /// After `--`; may be empty when the configuration has one.
+        argv: Vec<OsString>,
+    },
+    /// Render once and exit, or keep watching.
+    Render {
+        /// `--once`: the default, said aloud.
+        once: bool,
+        /// `--watch`.
+        watch: bool,
+    },
+    /// Find all mistakes, offline.
+    Check {
+        /// `--with NAME=URI`: fixtures in the place of sources.
+        with: Vec<String>,
+    },
+    /// Are these up?
+    Probe {
+        /// At least one.
+        uris: Vec<String>,
+        /// As written.
+        timeout: Option<String>,
+    },
+}
+
+/// Options that every command which reads a configuration takes.
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A source and its layers, the later the stronger (repeatable)
+    #[arg(short, long, value_name = "NAME=URI[,URI…]")]
+    pub source: Vec<String>,
+    /// A template or a directory of them, its target (`-`: standard output) and what is reloaded (repeatable)
+    #[arg(short, long, value_name = "FROM:TO[:RELOAD]")]
+    pub template: Vec<String>,
+    /// A configuration file, or a directory whose *.toml merge in name order (repeatable)
+    #[arg(short, long, value_name = "PATH")]
+    pub config: Vec<String>,
+    /// Wait until this is up before the first render, such as `tcp:HOST:PORT` (repeatable)
+    #[arg(long, value_name = "PROBE")]
+    pub wait_for: Vec<String>,
+    /// Whom the command runs as: name or uid[:gid]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// How long start waits for stores and missing values [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<String>,
+    /// Quiet time before a change is published [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    pub settle: Option<String>,
+    /// At most one publish per group in this time [default: 2s; 30s where it restarts a process or exits]
+    #[arg(long, value_name = "DURATION")]
+    pub throttle: Option<String>,
+    /// Where journals are kept [default: beside the target]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// error, warn, info or debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Sent to the command in the place of TERM
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// How long a restart waits for the command to end before KILL [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub stop_timeout: Option<String>,
+    /// How long what is left over after the command's exit may take to end before KILL [default: 2s]
+    #[arg(long, value_name = "DURATION")]
+    pub linger: Option<String>,
+    /// Send signals to the command's process group
+    #[arg(long)]
+    pub group: bool,
+    /// Send another signal in the place of one; an empty TO drops it (repeatable)
+    #[arg(long, value_name = "FROM=TO")]
+    pub rewrite: Vec<String>,
+    /// Report another exit code in the place of the command's (repeatable)
+    #[arg(long, value_name = "CODE=CODE")]
+    pub exit_codes: Vec<String>,
+}
+
+impl Options {
+    /// These and then `later`: lists are joined, single values replaced.
+    fn and(mut self, later: Options) -> Options {
+        self.source.extend(later.source);
+        self.template.extend(later.template);
+        self.config.extend(later.config);
+        self.wait_for.extend(later.wait_for);
+        self.rewrite.extend(later.rewrite);
+        self.exit_codes.extend(later.exit_codes);
+        Options {
+            user: later.user.or(self.user),
+            wait: later.wait.or(self.wait),
+            settle: later.settle.or(self.settle),
+            throttle: later.throttle.or(self.throttle),
+            state_dir: later.state_dir.or(self.state_dir),
+            log: later.log.or(self.log),
+            log_format: later.log_format.or(self.log_format),
+            stop_signal: later.stop_signal.or(self.stop_signal),
+            stop_timeout: later.stop_timeout.or(self.stop_timeout),
+            linger: later.linger.or(self.linger),
+            group: self.group || later.group,
+            ..self
+        }
+    }
+}
+
+/// What runs first in a container: renders templates from environment, files and KV stores, then runs the real process
+#[derive(Parser, Debug)]
+#[command(
+    name = "proem",
+    version,
+    override_usage = "proem [OPTIONS] -- CMD…\n       proem [OPTIONS] COMMAND …",
+    after_help = "Each option has an environment variable: PROEM_ and its name in capitals (PROEM_LOG_FORMAT); \
+                  repeatable ones take one value a line."
+)]
+struct Definition {
+    #[command(flatten)]
+    options: Options,
+    /// Watch nothing after the first publish
+    #[arg(long)]
+    once: bool,
+    /// The command that is run
+    #[arg(last = true, value_name = "CMD")]
+    argv: Vec<OsString>,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Sub {
+    /// Render, start CMD, supervise it, watch and reload (the default)
+    Run {
+        #[command(flatten)]
+        options: Options,
+        /// Watch nothing after the first publish
+        #[arg(long)]
+        once: bool,
+        /// The command that is run
+        #[arg(last = true, value_name = "CMD")]
+        argv: Vec<OsString>,
+    },
+    /// Render once, then become CMD: no proem process remains
+    Exec {
+        #[command(flatten)]
+        options: Options,
+        /// The command that is run
+        #[arg(last = true, value_name = "CMD")]
+        argv: Vec<OsString>,
+    },
+    /// Render once and exit, or keep watching
+    Render {
+        #[command(flatten)]
+        options: Options,
+        /// Render once and exit (the default, said aloud)
+        #[arg(long, conflicts_with = "watch")]
+        once: bool,
+        /// Keep watching and rendering, with no process of its own
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Find every mistake in configuration and templates, offline
+    Check {
+        #[command(flatten)]
+        options: Options,
+        /// Render with this in the place of a source (repeatable)
+        #[arg(long, value_name = "NAME=URI[,URI…]")]
+        with: Vec<String>,
+    },
+    /// Exit 0 when all of these are up, else 1
+    Probe {
+        /// What is probed: `tcp:HOST:PORT`, `http://HOST/PATH`, `unix:PATH` or `file:PATH`
+        #[arg(required = true, value_name = "URI")]
+        uris: Vec<String>,
+        /// How long to try [default: 5s]
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<String>,
+    },
+}
+
+/// The whole definition, for help, completions and the reference.
+pub fn definition() -> clap::Command {
+    Definition::command()
+}
+
+/// Parses the arguments (the first is the program's name). An error is the code to end with and what to print: 0 and
+/// standard output for `--help` and `--version`, else 64 and what follows "proem: ".
+pub fn parse(args: Vec<OsString>) -> Result<Cli, (Exit, String)> {
+    // `proem -- CMD`, a plain init, must start as fast as one: building clap's definition is what would cost.
+    if args.get(1).is_some_and(|first| first == "--") {
+        let command = Command::Run { once: false, argv: args.into_iter().skip(2).collect() };
+        return Ok(Cli { options: Options::default(), command });
+    }
+    let parsed = Definition::try_parse_from(&args).map_err(|error| explain(&error, &args))?;
+    assemble(parsed)
+}
+
+fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
+    let Definition { options: first, once: first_once, argv: first_argv, command } = parsed;
+    let Some(command) = command else {
+        let command = Command::Run { once: first_once, argv: first_argv };
+        return Ok(Cli { options: first, command });
+    };
+    let (options, command) = match command {
+        Sub::Run { options, once, argv } => (options, Command::Run { once: once || first_once, argv }),
+        Sub::Render { watch: true, .. } if first_once => {
+            return Err((Exit::USAGE, "`--once` and `--watch` exclude one another".into()));
+        }
+        Sub::Render { options, once, watch } => (options, Command::Render { once: once || first_once, watch }),
+        _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
+        Sub::Exec { options, argv } => (options, Command::Exec { argv }),
+        Sub::Check { options, with } => (options, Command::Check { with }),
+        Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
+    };
+    Ok(Cli { options: first.and(options), command })
+}
+
+/// clap's error in the house style.
+fn explain(error: &clap::Error, args: &[OsString]) -> (Exit, String) {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return (Exit::OK, error.to_string());
+    }
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
+        _ => None,
+    };
+    let word = context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand));
+    if let Some(word) = word.filter(|word| !word.starts_with('-'))
+        && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
+    {
+        return (Exit::USAGE, explain_word(word, args));
+    }
+    // The first paragraph says what is wrong; the others are tips and usage.
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let message = first.split_whitespace().collect::<Vec<_>>().join(" ").replace('\'', "`");
+    let suggested = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    let hint = match suggested {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`proem --help` lists what there is".to_owned(),
+    };
+    (Exit::USAGE, format!("{message}\n  hint: {hint}"))
+}
+
+/// A bare word where an option or `--` was expected: mostly the command itself, without its `--`.
+fn explain_word(word: &str, args: &[OsString]) -> String {
+    let at = args.iter().position(|arg| arg == word).unwrap_or(args.len());
+    let command: Vec<_> = args[at..].iter().map(|arg| arg.to_string_lossy()).filter(|arg| arg != "--").collect();
+    let before: Vec<_> = args[..at].iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+    let known = definition();
+    let near = nearest(word, known.get_subcommands().map(clap::Command::get_name));
+    match near {
+        Some(near) if at == 1 => format!("`{word}` is no command of proem\n  hint: did you mean `{near}`?"),
+        _ => {
+            let start: String = before.iter().flat_map(|arg| [arg.as_ref(), " "]).collect();
+            format!(
+                "`{word}` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
+                 `proem {start}-- {}`; in an image, ENTRYPOINT ends with \"--\"",
+                command.join(" ")
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Cli, (Exit, String)> {
+        parse(std::iter::once("proem").chain(words.iter().copied()).map(OsString::from).collect())
+    }
+
+    fn bad(words: &[&str]) -> String {
+        let (exit, text) = parse_words(words).unwrap_err();
+        assert_eq!(exit, Exit::USAGE);
+        text
+    }
+
+    fn argv(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        let cli = parse_words(&["-t", "a:b", "--wait", "1s", "render", "-t", "c:d", "--wait=2s", "--watch"]).unwrap();
+        assert_eq!(cli.options.template, ["a:b", "c:d"]);
+        assert_eq!(cli.options.wait.as_deref(), Some("2s"));
+        assert_eq!(cli.command, Command::Render { once: false, watch: true });
+        let cli = parse_words(&["-s", "app=env:", "--once", "--", "nginx", "-g", "--help"]).unwrap();
+        assert_eq!(cli.options.source, ["app=env:"]);
+        assert_eq!(cli.command, Command::Run { once: true, argv: argv(&["nginx", "-g", "--help"]) });
+        let cli = parse_words(&["exec", "--user", "app", "--", "run", "--", "x"]).unwrap();
+        assert_eq!(cli.command, Command::Exec { argv: argv(&["run", "--", "x"]) });
+    }
+
+    #[test]
+    fn the_short_way_is_the_same_as_the_long_one() {
+        assert_eq!(parse_words(&["--", "a", "--", "-b"]), parse_words(&["run", "--", "a", "--", "-b"]));
+        assert_eq!(parse_words(&[]), parse_words(&["run"]));
+    }
+
+    #[test]
+    fn commands_without_a_process() {
+        let cli = parse_words(&["check", "--with", "app=file:x.json"]).unwrap();
+        assert_eq!(cli.command, Command::Check { with: vec!["app=file:x.json".into()] });
+        let cli = parse_words(&["probe", "tcp:a:1", "unix:/x", "--timeout", "1s"]).unwrap();
+        assert_eq!(
+            cli.command,
+            Command::Probe { uris: vec!["tcp:a:1".into(), "unix:/x".into()], timeout: Some("1s".into()) }
+        );
+        assert_eq!(parse_words(&["render", "--once"]).unwrap().command, Command::Render { once: true, watch: false });
+    }
+
+    #[test]
+    fn a_command_without_its_dashes_is_explained() {
+        assert_eq!(
+            bad(&["-t", "a:b", "nginx", "-g", "daemon off;"]),
+            "`nginx` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
+             `proem -t a:b -- nginx -g daemon off;`; in an image, ENTRYPOINT ends with \"--\""
+        );
+        assert!(bad(&["run", "nginx"]).contains("`proem run -- nginx`"));
+        assert_eq!(bad(&["rendr"]), "`rendr` is no command of proem\n  hint: did you mean `render`?");
+    }
+
+    #[test]
+    fn mistakes_name_the_nearest_option() {
+        assert_eq!(
+            bad(&["--trottle", "1s"]),
+            "unexpected argument `--trottle` found\n  hint: did you mean `--throttle`?"
+        );
+        assert_eq!(
+            bad(&["-t"]),
+            "a value is required for `--template <FROM:TO[:RELOAD]>` but none was supplied\n  \
+             hint: `proem --help` lists what there is"
+        );
+        assert!(bad(&["--cache", "/x", "--", "a"]).starts_with("unexpected argument `--cache` found"));
+        assert!(bad(&["render", "--once", "--watch"]).contains("cannot be used with"));
+        assert!(bad(&["--once", "render", "--watch"]).contains("exclude one another"));
+        assert!(bad(&["probe"]).contains("<URI>"));
+    }
+
+    #[test]
+    fn help_and_version_are_no_mistakes() {
+        let (exit, text) = parse_words(&["--help"]).unwrap_err();
+        assert_eq!(exit, Exit::OK);
+        assert!(text.contains("FROM:TO[:RELOAD]") && text.contains("PROEM_"), "{text}");
+        assert_eq!(parse_words(&["--version"]).unwrap_err().0, Exit::OK);
+        assert_eq!(parse_words(&["render", "--help"]).unwrap_err().0, Exit::OK);
+    }
+}

@@ -168,7 +168,7 @@ impl Inbox {
     }
 
     /// The next complete message, if there is one.
-    pub fn next<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Broken> {
+    pub fn message<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Broken> {
         let Some(header) = self.bytes.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*header) as usize;
         if length > MAX_FRAME {
@@ -198,7 +198,7 @@ mod tests {
             let mut got = Vec::new();
             for part in [&bytes[..at], &bytes[at..]] {
                 inbox.push(part);
-                while let Some(message) = inbox.next::<ToInit>().unwrap() {
+                while let Some(message) = inbox.message::<ToInit>().unwrap() {
                     got.push(message);
                 }
             }
@@ -210,9 +210,9 @@ mod tests {
     fn a_frame_that_is_too_long_or_nonsense_is_broken() {
         let mut inbox = Inbox::default();
         inbox.push(&u32::MAX.to_le_bytes());
-        assert_eq!(inbox.next::<ToInit>(), Err(Broken));
+        assert_eq!(inbox.message::<ToInit>(), Err(Broken));
         let mut inbox = Inbox::default();
         inbox.push(&[1, 0, 0, 0, 0xff]);
-        assert_eq!(inbox.next::<ToInit>(), Err(Broken));
+        assert_eq!(inbox.message::<ToInit>(), Err(Broken));
     }
 }

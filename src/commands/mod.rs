@@ -1,1 +1,129 @@
-//! One file per subcommand.
+//! One file per subcommand. Each takes what the user wrote and returns how proem ends; none of them ends the process.
+
+mod check;
+mod exec;
+mod probe;
+mod render;
+mod run;
+
+use crate::cli::{self, Cli, Command};
+use crate::config::plan::{Plan, ProcessPlan};
+use crate::config::{self, Mode};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::link::{Credentials, ProcessSpec};
+use crate::log;
+use crate::os::environ::{self, Environment};
+use crate::os::inherited::{self, Inherited};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// What was asked for, and what there is.
+struct Call<'a> {
+    cli: Cli,
+    mode: Mode,
+    environment: Environment,
+    inherited: &'a Inherited,
+}
+
+/// Parses the command line and does what it says. `args` begins with the program's own name. Every signal is blocked
+/// ([`Inherited::take`]).
+pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
+    let environment = environ::by_name(&environ::raw());
+    let cli = match cli::parse(args) {
+        Ok(cli) => cli,
+        Err((exit, text)) => return said(exit, &text),
+    };
+    let (level, format) = config::early_log(&cli, &environment);
+    log::configure(level, format);
+    for warning in config::environment::unknown(&environment) {
+        crate::warn!("{warning}");
+    }
+    let Some(mode) = Mode::of(&cli, &environment) else {
+        let Command::Probe { uris, timeout } = &cli.command else { return Exit::INTERNAL };
+        inherited::ordinary_signals();
+        return probe::run(uris, timeout.as_deref(), &environment);
+    };
+    let call = Call { cli, mode, environment, inherited };
+    match mode {
+        Mode::Run | Mode::RunOnce => run::run(&call),
+        Mode::Exec => exec::run(&call),
+        Mode::RenderOnce | Mode::RenderWatch => render::run(&call),
+        Mode::Check => {
+            inherited::ordinary_signals();
+            check::run(&call)
+        }
+    }
+}
+
+/// Help and version go to standard output, mistakes to standard error.
+fn said(exit: Exit, text: &str) -> Exit {
+    use std::io::Write as _;
+    let text = text.trim_end();
+    // A closed stream is nobody's reason to end differently.
+    let _ = if exit == Exit::OK {
+        writeln!(std::io::stdout(), "{text}")
+    } else {
+        writeln!(std::io::stderr(), "proem: {text}")
+    };
+    exit
+}
+
+/// Says why proem ends by itself: every complaint, and the code on the last line.
+fn fail(failure: &Failure) -> Exit {
+    let reason = complain(failure);
+    crate::init::last_word(failure.exit, &reason);
+    failure.exit
+}
+
+/// Logs every complaint but a single one that the last line can carry, and returns what the last line says.
+fn complain(failure: &Failure) -> String {
+    if let [only] = failure.complaints.as_slice() {
+        return only.to_string();
+    }
+    for complaint in &failure.complaints {
+        crate::error!("{complaint}");
+    }
+    let what = match failure.exit {
+        Exit::CONFIG => "mistakes in the configuration",
+        Exit::DATA | Exit::NO_INPUT => "mistakes in templates and values",
+        Exit::UNAVAILABLE => "things were not there in time",
+        _ => "reasons, above",
+    };
+    format!("{} {what}", failure.complaints.len())
+}
+
+/// The plan of a call, with its logging in force and its warnings said.
+fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
+    let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
+    log::configure(plan.log, plan.log_format);
+    for warning in &plan.warnings {
+        crate::warn!("{warning}");
+    }
+    Ok(plan)
+}
+
+/// Everything that init needs to run a process, looked up.
+pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, Failure> {
+    let account = match &process.user {
+        Some(user) => Some(crate::os::passwd::lookup(user).map_err(|complaint| complaint.exit(Exit::CONFIG))?),
+        None => None,
+    };
+    let home = account.as_ref().map(|account| account.home.as_bytes());
+    let env = config::environment::for_process(plan, process, home, &environ::raw());
+    Ok(ProcessSpec {
+        name: process.name.clone(),
+        argv: process.command.iter().map(|item| OsString::from(item).into_vec()).collect(),
+        env,
+        user: account.map(|account| Credentials { uid: account.uid, gid: account.gid, groups: account.groups }),
+        workdir: process.workdir.as_ref().map(|dir| OsString::from(dir).into_vec()),
+        umask: process.umask,
+        stop_signal: process.stop_signal,
+        stop_timeout: process.stop_timeout,
+        shutdown_timeout: process.shutdown_timeout,
+        group: process.group,
+        rewrite: process.rewrite.clone(),
+        exit_codes: process.exit_codes.clone(),
+        linger: plan.linger,
+    })
+}

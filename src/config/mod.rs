@@ -1,5 +1,279 @@
 //! Configuration: what the user wrote (command line, environment, TOML files) becomes what proem will do, [`plan::Plan`].
 //! Every mistake is found before any side effect, and all are reported at once. Nothing here does I/O except reading
-//! the configuration files themselves.
+//! the configuration files themselves, looking up which template files there are, and asking for the working directory.
+//!
+//! Files, the environment and the command line are layers of one untyped tree ([`tree`]), the later over the earlier;
+//! the typed readers ([`read`]) then turn it into the plan, section by section.
 
+pub mod environment;
+pub mod expand;
+pub mod file;
+mod groups;
+pub mod known;
+pub mod nearest;
+pub mod options;
 pub mod plan;
+mod process;
+pub mod read;
+mod reload;
+mod sources;
+mod templates;
+pub mod tree;
+pub mod units;
+
+use crate::cli::{Cli, Command};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use crate::log;
+use crate::os::environ::Environment;
+use crate::probe::Probe;
+use plan::Plan;
+use read::Reader;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tree::{Mistakes, Table};
+
+/// Where configuration is looked for without a `-c`.
+pub const ROOT: &str = "/etc/proem";
+/// `worker_memory`, bytes.
+const WORKER_MEMORY: u64 = 256 << 20;
+/// How long `proem probe` tries.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is done with the plan: it decides which mistakes are ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `run`: render, start, supervise, watch.
+    Run,
+    /// `run --once`: watch nothing.
+    RunOnce,
+    /// `exec`.
+    Exec,
+    /// `render`: no process; reloads of one are ignored.
+    RenderOnce,
+    /// `render --watch`: no process; reloads of one are mistakes.
+    RenderWatch,
+    /// `check`: the command may come later, from the command line that runs it.
+    Check,
+}
+
+impl Mode {
+    /// The command's mode; `PROEM_ONCE` and `PROEM_WATCH` count where the command line says nothing. `None` for `probe`,
+    /// which reads no configuration.
+    pub fn of(cli: &Cli, environment: &Environment) -> Option<Mode> {
+        let flag = |option| options::flag_of(environment, option);
+        Some(match cli.command {
+            Command::Run { once, .. } if once || flag("once") => Mode::RunOnce,
+            Command::Run { .. } => Mode::Run,
+            Command::Exec { .. } => Mode::Exec,
+            Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
+            Command::Render { .. } => Mode::RenderOnce,
+            Command::Check { .. } => Mode::Check,
+            Command::Probe { .. } => return None,
+        })
+    }
+
+    /// Whether sources that change are watched, so that a reload must be stated.
+    pub fn watches(self) -> bool {
+        matches!(self, Mode::Run | Mode::RenderWatch | Mode::Check)
+    }
+
+    /// Whether a command is run.
+    fn runs(self) -> bool {
+        matches!(self, Mode::Run | Mode::RunOnce | Mode::Exec)
+    }
+}
+
+/// The plan, or every mistake there is: 78, or 64 when all that is missing is a command, or 66 when all that is missing
+/// is a directory of templates.
+pub fn resolve(cli: &Cli, environment: &Environment, mode: Mode) -> Result<Plan, Failure> {
+    resolve_in(cli, environment, mode, Path::new(ROOT))
+}
+
+/// The same with another place in the stead of [`ROOT`].
+pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Result<Plan, Failure> {
+    let mut reader = Reader { environment, mistakes: Mistakes::default() };
+    let mut extra = options::Extra::default();
+    let mut warnings = Vec::new();
+    let tree = layers(&mut reader, cli, root, &mut extra, &mut warnings);
+    let reader = &mut reader;
+
+    // proem itself sits in `/` later: every relative path is of the place where it was started.
+    let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let absolute = |path: String| directory.join(path);
+    let template_dir = reader.text(&tree, "template_dir").map_or_else(|| root.join("templates"), absolute);
+    let stores = sources::stores(reader, &tree);
+    let sources = sources::sources(reader, &tree, &stores);
+    let defaults = groups::Defaults::read(reader, &tree);
+    let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
+    let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
+    let groups = groups::groups(reader, &tree, read, &defaults, mode);
+    let argv: &[OsString] = match &cli.command {
+        Command::Run { argv, .. } | Command::Exec { argv } => argv,
+        _ => &[],
+    };
+    let main = process::main(reader, &tree, argv, &directory);
+    if mode.runs() && main.command.is_empty() {
+        let spot = reader.mistakes.origin("");
+        reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
+    }
+    let processes = match mode {
+        Mode::RenderOnce | Mode::RenderWatch => Vec::new(),
+        _ if main.command.is_empty() => Vec::new(),
+        _ => vec![main],
+    };
+    let plan = Plan {
+        wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
+        state_dir: reader.text(&tree, "state_dir").map(absolute),
+        worker_memory: reader.size_or_none(&tree, "worker_memory", WORKER_MEMORY),
+        wait_for: probes(reader, &tree, &extra),
+        linger: reader.duration(&tree, "linger").unwrap_or(Duration::from_secs(2)),
+        log: reader.word(&tree, "log", LEVELS, level).unwrap_or(log::Level::Info),
+        log_format: reader.word(&tree, "log_format", LOG_FORMATS, log_format).unwrap_or(log::Format::Text),
+        template_dir,
+        sources,
+        stores,
+        groups,
+        processes,
+        warnings,
+    };
+    match std::mem::take(&mut reader.mistakes).into_failure() {
+        Some(failure) => Err(failure),
+        None => Ok(plan),
+    }
+}
+
+/// Files, then the environment, then the command line, each laid over what came before.
+fn layers(
+    reader: &mut Reader<'_>,
+    cli: &Cli,
+    root: &Path,
+    extra: &mut options::Extra,
+    warnings: &mut Vec<String>,
+) -> Table {
+    let mut tree = Table::default();
+    for path in files(reader, cli, root, warnings) {
+        let layer = file::read(&path, &mut reader.mistakes);
+        known::check(reader, &layer);
+        tree.overlay(layer);
+    }
+    let given = options::from_environment(reader);
+    let (fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
+    let given = options::from_command_line(cli, reader);
+    let (more_fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
+    tree.overlay(options::layer(given, extra, reader));
+    // Fixtures stand in the place of sources, wherever those were declared; `PROEM_WITH` means `check` only.
+    if matches!(cli.command, Command::Check { .. }) {
+        tree.overlay(options::layer(fixtures, extra, reader));
+        tree.overlay(options::layer(more_fixtures, extra, reader));
+    }
+    tree
+}
+
+/// The configuration files in their order: those of `PROEM_CONFIG`, then those of `-c`; without either the default ones.
+fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<String>) -> Vec<PathBuf> {
+    let from_environment = options::value(reader.environment, "config").and_then(OsStr::to_str).unwrap_or_default();
+    let named: Vec<(&str, &str)> = from_environment
+        .lines()
+        .map(|line| ("PROEM_CONFIG", line.trim()))
+        .filter(|(_, path)| !path.is_empty())
+        .chain(cli.options.config.iter().map(|path| ("--config", path.as_str())))
+        .collect();
+    if named.is_empty() {
+        return file::default_files(root);
+    }
+    let mut files = Vec::new();
+    for (origin, path) in named {
+        match file::files_of(Path::new(path)) {
+            Ok(found) => {
+                if found.is_empty() {
+                    warnings.push(format!("{origin}: the directory `{path}` holds no *.toml"));
+                }
+                files.extend(found);
+            }
+            Err(error) => {
+                let spot = reader.mistakes.origin(origin);
+                let message = format!("failed to list `{path}`: {}", file::reason(&error));
+                reader.mistakes.add(spot, Complaint::new(message));
+            }
+        }
+    }
+    files
+}
+
+fn probes(reader: &mut Reader<'_>, tree: &Table, extra: &options::Extra) -> Vec<Probe> {
+    let mut texts = reader.strings(tree, "wait_for").unwrap_or_default();
+    for item in &extra.wait_for {
+        texts.extend(reader.nonempty("wait_for", item).map(|text| (text, item.spot)));
+    }
+    let mut probes = Vec::new();
+    for (text, spot) in texts {
+        match Probe::parse(&text) {
+            Ok(probe) => probes.push(probe),
+            Err(complaint) => reader.mistakes.add(spot, complaint),
+        }
+    }
+    probes
+}
+
+fn no_command() -> Complaint {
+    Complaint::new("no command to run").hint(
+        "write it after `--`, or as `command` of `[process.main]`; an image's own `ENTRYPOINT` clears the `CMD` of \
+         its base image: repeat that CMD",
+    )
+}
+
+/// Whether there is anything for a worker to do: a template, a source, something to wait for, or a configuration file.
+/// Without, proem is a plain init. Costs two `stat(2)`.
+pub fn needs_worker(cli: &Cli, environment: &Environment) -> bool {
+    let options = ["template", "source", "config", "wait-for"];
+    options.iter().any(|option| {
+        !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some()
+    }) || !file::default_files(Path::new(ROOT)).is_empty()
+}
+
+/// How to log what is wrong with the configuration itself: what command line and environment say, as far as it can be
+/// understood; files are not read.
+pub fn early_log(cli: &Cli, environment: &Environment) -> (log::Level, log::Format) {
+    let said = |option| {
+        let given = options::on_command_line(cli, option).first().copied();
+        given.or_else(|| options::value(environment, option).and_then(OsStr::to_str))
+    };
+    let level = said("log").and_then(level).unwrap_or(log::Level::Info);
+    (level, said("log-format").and_then(log_format).unwrap_or(log::Format::Text))
+}
+
+/// How long `proem probe` tries: its option, else `PROEM_TIMEOUT`, else 5 s. A mistake is one of the command line (64).
+pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<Duration, Failure> {
+    let variable = options::value(environment, "timeout").and_then(OsStr::to_str);
+    let (place, text) = match (option, variable) {
+        (Some(text), _) => ("--timeout", text),
+        (None, Some(text)) => ("PROEM_TIMEOUT", text),
+        (None, None) => return Ok(PROBE_TIMEOUT),
+    };
+    units::duration(text)
+        .map_err(|(why, hint)| Complaint::new(format!("{place}: `{text}`: {why}")).hint(hint).exit(Exit::USAGE))
+}
+
+const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+const LOG_FORMATS: &[&str] = &["text", "json"];
+
+fn level(name: &str) -> Option<log::Level> {
+    Some(match name {
+        "error" => log::Level::Error,
+        "warn" => log::Level::Warn,
+        "info" => log::Level::Info,
+        "debug" => log::Level::Debug,
+        _ => return None,
+    })
+}
+
+fn log_format(name: &str) -> Option<log::Format> {
+    Some(match name {
+        "text" => log::Format::Text,
+        "json" => log::Format::Json,
+        _ => return None,
+    })
+}

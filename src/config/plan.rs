@@ -1,7 +1,9 @@
 //! What proem will do: the resolved configuration. Types only; nothing here is optional that has a default.
 
+use crate::error::Complaint;
 use crate::source::uri::Uri;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +30,12 @@ pub struct Plan {
     pub processes: Vec<ProcessPlan>,
     /// How long what is left over after main's exit may take to end before KILL.
     pub linger: Duration,
+    /// The least important events that are logged.
+    pub log: crate::log::Level,
+    /// How a log line is written.
+    pub log_format: crate::log::Format,
+    /// What is odd but no mistake (an empty directory of templates): to be logged once, each after its place.
+    pub warnings: Vec<String>,
 }
 
 /// Where something was written, for messages: `proem.toml:12:3`, `--template`, `PROEM_SOURCE`.
@@ -43,6 +51,14 @@ pub struct SourcePlan {
     pub layers: Vec<LayerPlan>,
     /// Where it was declared.
     pub place: Place,
+}
+
+impl SourcePlan {
+    /// Its URIs as written, for messages; the lowest layer first.
+    pub fn origin(&self) -> String {
+        let layers: Vec<&str> = self.layers.iter().map(|layer| layer.uri.text.as_str()).collect();
+        layers.join(", ")
+    }
 }
 
 /// One layer of a source.
@@ -75,8 +91,8 @@ pub struct GroupPlan {
     pub templates: Vec<TemplatePlan>,
     /// Runs before (when it names `{staged}`) or after the renames, and before the reload.
     pub check: Option<CheckPlan>,
-    /// What is told to whom after the files changed; in the order written; empty: nothing.
-    pub reloads: Vec<ReloadPlan>,
+    /// What is told to whom after the files changed.
+    pub reload: ReloadChoice,
     /// Quiet time before a change is published.
     pub settle: Duration,
     /// The longest that `settle` may put a publish off.
@@ -141,6 +157,41 @@ impl CheckPlan {
     }
 }
 
+/// Whether the user said what follows a change of a group's files. Which sources a template uses is known only after
+/// the template was loaded, so it is there that [`ReloadChoice::Unstated`] with a watched source becomes a mistake
+/// ([`GroupPlan::unstated_reload`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadChoice {
+    /// Nothing was said.
+    Unstated,
+    /// This, in the order written; empty: nothing is told (`reload = "none"`).
+    Stated(Vec<ReloadPlan>),
+}
+
+impl GroupPlan {
+    /// What to tell after a change, in the order written; nothing where nothing was said.
+    pub fn reloads(&self) -> &[ReloadPlan] {
+        match &self.reload {
+            ReloadChoice::Unstated => &[],
+            ReloadChoice::Stated(reloads) => reloads,
+        }
+    }
+
+    /// The mistake (exit 78) of a group that uses a watched source and says nothing about a reload: nobody's fleet
+    /// restarts by default.
+    pub fn unstated_reload(&self, source: &str) -> Complaint {
+        let place = self.templates.first().map_or("", |template| template.place.0.as_str());
+        Complaint::new(format!(
+            "{place}: template `{}` uses the source `{source}`, which can change, and states no reload",
+            self.name
+        ))
+        .hint(
+            "state one: `reload = \"HUP\"` (a signal to main), \"restart\", \"exit\", { run = [\"PROGRAM\"] } or \"none\"; \
+             on the command line `-t FROM:TO:HUP`",
+        )
+    }
+}
+
 /// What is told after the files of a group changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadPlan {
@@ -172,8 +223,8 @@ pub enum ReloadPlan {
 pub struct ProcessPlan {
     /// `main`.
     pub name: String,
-    /// Program and arguments; not empty.
-    pub command: Vec<String>,
+    /// Program and arguments; not empty. Bytes: what the command line gave need not be UTF-8.
+    pub command: Vec<OsString>,
     /// `name or uid[:gid]` as written.
     pub user: Option<String>,
     /// Working directory; `None`: the one proem was started in.

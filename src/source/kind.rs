@@ -1,7 +1,14 @@
 //! Which kinds there are: the one table from a URI's scheme to the code that understands it.
 
+#[cfg(feature = "net")]
+use super::Remote;
+use super::format::Format;
 use super::uri::Uri;
+use super::{Local, container, env, file};
+use crate::config::plan::{LayerPlan, StorePlan};
 use crate::error::Complaint;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What configuration needs to know of a URI before anything is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +21,225 @@ pub struct Facts {
     pub store: Option<&'static str>,
 }
 
+/// A layer that is ready to be read.
+pub enum Opened {
+    /// Read by this process, at once.
+    Local(Box<dyn Local>),
+    /// Run by the driver on the network thread.
+    #[cfg(feature = "net")]
+    Remote(Box<dyn Remote>),
+}
+
+/// What an option's value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// No value: `?optional`.
+    Nothing,
+    /// Any text that is not empty: `?dc=eu`.
+    Text,
+    /// A whole number: `?min=2`.
+    Number,
+    /// A duration with its unit, at least 100 ms: `?every=30s`.
+    Every,
+    /// A format's name: `?format=json`.
+    Format,
+}
+
+/// The options that every kind takes.
+pub const COMMON: [(&str, Takes); 3] =
+    [("optional", Takes::Nothing), ("typed", Takes::Nothing), ("format", Takes::Format)];
+
+/// One kind. A new store is a row here, and a file.
+struct Kind {
+    scheme: &'static str,
+    inspect: fn(&Uri) -> Result<Facts, Complaint>,
+    open: fn(&LayerPlan, &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint>,
+}
+
+const KINDS: &[Kind] = &[
+    Kind { scheme: "env", inspect: env::inspect, open: |layer, _| local(env::open(&layer.uri)) },
+    Kind { scheme: "file", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
+    Kind { scheme: "dir", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
+    Kind { scheme: "container", inspect: container::inspect, open: |layer, _| local(container::open(&layer.uri)) },
+    #[cfg(feature = "consul")]
+    Kind { scheme: "consul", inspect: super::consul::inspect, open: consul },
+    #[cfg(feature = "consul")]
+    Kind { scheme: "consul+service", inspect: super::consul::inspect, open: consul },
+];
+
+/// Schemes that a full build knows, for a build without them: scheme, cargo feature, name.
+const OPTIONAL_KINDS: [(&str, &str, &str); 2] =
+    [("consul", "consul", "Consul"), ("consul+service", "consul", "Consul")];
+
+fn local(source: Result<Box<dyn Local>, Complaint>) -> Result<Opened, Complaint> {
+    source.map(Opened::Local)
+}
+
+#[cfg(feature = "consul")]
+fn consul(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint> {
+    super::consul::open(&layer.uri, stores).map(Opened::Remote)
+}
+
+fn find(uri: &Uri) -> Result<&'static Kind, Complaint> {
+    if let Some(kind) = KINDS.iter().find(|kind| kind.scheme == uri.scheme) {
+        return Ok(kind);
+    }
+    if let Some((_, feature, name)) = OPTIONAL_KINDS.iter().find(|(scheme, ..)| *scheme == uri.scheme) {
+        return Err(Complaint::new(format!("`{}`: this proem was built without {name}", uri.shown()))
+            .hint(format!("use a build with the cargo feature `{feature}`")));
+    }
+    let known: Vec<_> = KINDS.iter().map(|kind| kind.scheme).collect();
+    Err(unknown(&format!("`{}`: there is no kind of source", uri.shown()), &uri.scheme, &known))
+}
+
 /// Checks a URI's scheme, path and query options without any I/O. A mistake names the option and the nearest known one.
 ///
 /// `?optional`, `?typed` and `?format=` belong to every kind.
 pub fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
-    Ok(Facts { changes: uri.scheme != "env", credentials: &[], store: None })
+    (find(uri)?.inspect)(uri)
+}
+
+/// Makes a layer ready to be read; a relative path is taken from the current directory. Nothing is read yet.
+pub fn open(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint> {
+    let kind = find(&layer.uri)?;
+    (kind.inspect)(&layer.uri)?;
+    (kind.open)(layer, stores)
+}
+
+/// Checks the query: every option is of `own` or of [`COMMON`], is given once, and has the value that it takes.
+pub fn check_options(uri: &Uri, own: &[(&str, Takes)]) -> Result<(), Complaint> {
+    let shown = uri.shown();
+    for (at, (name, value)) in uri.query.iter().enumerate() {
+        let Some((_, takes)) = own.iter().chain(&COMMON).find(|(known, _)| known == name) else {
+            let known: Vec<_> = own.iter().chain(&COMMON).map(|(known, _)| *known).collect();
+            return Err(unknown(&format!("`{shown}`: there is no option"), name, &known));
+        };
+        if uri.query[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(Complaint::new(format!("`{shown}`: `?{name}` is given twice")));
+        }
+        let value = value.as_deref();
+        let complaint = match (takes, value) {
+            (Takes::Nothing, None) => continue,
+            (Takes::Nothing, Some(_)) => format!("`?{name}` takes no value"),
+            (_, None | Some("")) => format!("`?{name}=` needs a value"),
+            (Takes::Text, Some(_)) => continue,
+            (Takes::Number, Some(text)) if text.parse::<u32>().is_ok() => continue,
+            (Takes::Number, Some(text)) => format!("`?{name}={text}` is not a whole number"),
+            (Takes::Every, Some(text)) if duration(text).is_some_and(|every| every >= Duration::from_millis(100)) => {
+                continue;
+            }
+            (Takes::Every, Some(text)) => {
+                return Err(Complaint::new(format!(
+                    "`{shown}`: `?{name}={text}` is not a duration of at least 100 ms"
+                ))
+                .hint("write a number and its unit: `500ms`, `30s`, `5m`, `1h`"));
+            }
+            (Takes::Format, Some(text)) if Format::by_name(text).is_some() => continue,
+            (Takes::Format, Some(text)) => {
+                return Err(unknown(&format!("`{shown}`: there is no format"), text, &Format::NAMES));
+            }
+        };
+        return Err(Complaint::new(format!("`{shown}`: {complaint}")));
+    }
+    Ok(())
+}
+
+/// The `?format=` of a URI that [`check_options`] accepted.
+pub fn format(uri: &Uri) -> Option<Format> {
+    uri.option("format").flatten().and_then(Format::by_name)
+}
+
+/// The `?every=` of a URI that [`check_options`] accepted.
+pub fn every(uri: &Uri) -> Option<Duration> {
+    uri.option("every").flatten().and_then(duration)
+}
+
+/// `500ms`, `30s`, `5m`, `1h`: a number and its unit.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..unit].parse().ok()?;
+    let scale = match &text[unit..] {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    number.checked_mul(scale).map(Duration::from_secs)
+}
+
+fn unknown(start: &str, name: &str, known: &[&str]) -> Complaint {
+    let complaint = Complaint::new(format!("{start} `{name}`"));
+    let nearest = known.iter().map(|known| (distance(name, known), known)).min();
+    let list = known.join(", ");
+    match nearest {
+        Some((distance, nearest)) if distance <= 2.min(nearest.len() / 2) => {
+            complaint.hint(format!("did you mean `{nearest}`? known: {list}"))
+        }
+        _ => complaint.hint(format!("known: {list}")),
+    }
+}
+
+/// Levenshtein's distance: how many letters to insert, drop or change.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(x != *y));
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> Complaint {
+        inspect(&Uri::parse(text).unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn a_mistake_names_the_nearest() {
+        let wrong = complaint("fil:/etc/x");
+        assert_eq!(wrong.message, "`fil:/etc/x`: there is no kind of source `fil`");
+        assert!(wrong.hint.unwrap().starts_with("did you mean `file`? known: env, file"));
+        let wrong = complaint("env:APP_?optinal");
+        assert_eq!(wrong.message, "`env:APP_?optinal`: there is no option `optinal`");
+        assert!(wrong.hint.unwrap().starts_with("did you mean `optional`?"));
+        assert!(complaint("zookeeper:/x").hint.unwrap().starts_with("known: "));
+        assert!(complaint("file:/x?format=jsn").hint.unwrap().contains("`json`"));
+        assert!(complaint("file:/x?format").message.contains("needs a value"));
+        assert!(complaint("file:/x?raw=1").message.contains("takes no value"));
+        assert!(complaint("file:/x?raw&raw").message.contains("twice"));
+        assert!(complaint("container:?every=5").message.contains("not a duration"));
+        assert!(complaint("container:?every=1ms").message.contains("not a duration"));
+    }
+
+    #[test]
+    fn facts() {
+        let facts = |text: &str| inspect(&Uri::parse(text).unwrap()).unwrap();
+        assert!(!facts("env:?typed&optional&format=json").changes);
+        assert!(facts("file:/x").changes && facts("dir:/x?raw").changes && facts("file:x/").changes);
+        assert!(!facts("container:").changes && facts("container:?every=5m").changes);
+    }
+
+    #[cfg(not(feature = "consul"))]
+    #[test]
+    fn a_store_that_is_not_built_in_says_so() {
+        assert_eq!(complaint("consul:x").message, "`consul:x`: this proem was built without Consul");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90s"), Some(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
+        for wrong in ["", "5", "s", "-1s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
 }

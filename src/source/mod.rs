@@ -3,9 +3,26 @@
 //!
 //! A kind knows nothing of templates, targets or processes.
 
+pub mod backoff;
+#[cfg(feature = "consul")]
+pub mod consul;
+mod container;
+pub mod driver;
+mod env;
+mod file;
 pub mod format;
 pub mod kind;
+pub mod layers;
+mod lines;
+mod merge;
+mod places;
+#[cfg(feature = "net")]
+mod runtime;
+pub(crate) mod sampler;
+mod threads;
+mod tree;
 pub mod uri;
+mod watcher;
 
 use crate::value::Value;
 use std::path::PathBuf;
@@ -40,6 +57,25 @@ pub struct SourceError {
     pub hint: Option<String>,
     /// Whether trying again can help.
     pub retry: Retry,
+}
+
+impl SourceError {
+    /// What another try may mend.
+    pub fn later(message: impl Into<String>) -> SourceError {
+        SourceError { message: message.into(), hint: None, retry: Retry::Later }
+    }
+
+    /// What only a change of the content mends.
+    pub fn on_change(message: impl Into<String>) -> SourceError {
+        SourceError { message: message.into(), hint: None, retry: Retry::OnChange }
+    }
+
+    /// The same error with a remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> SourceError {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 /// Whether trying again can help.

@@ -62,6 +62,14 @@ impl Uri {
         Ok(Uri { text: expand(text)?, scheme: scheme.to_ascii_lowercase(), authority, path, query: pairs })
     }
 
+    /// The URI for messages: as written, without what stands before an `@` in the authority, which may be a password.
+    pub fn shown(&self) -> String {
+        match self.authority.as_deref().and_then(|authority| authority.rsplit_once('@')) {
+            Some((user, _)) => self.text.replacen(&format!("{user}@"), "", 1),
+            None => self.text.clone(),
+        }
+    }
+
     /// The value of a query option; `Some(None)` for a flag.
     pub fn option(&self, name: &str) -> Option<Option<&str>> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_deref())
@@ -136,6 +144,12 @@ mod tests {
         .unwrap();
         assert_eq!(uri.path, "config/dev?dc=evil/shop");
         assert_eq!(uri.query, [("optional".to_owned(), None)]);
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(Uri::parse("redis://me:pw@host:1/x?a").unwrap().shown(), "redis://host:1/x?a");
+        assert_eq!(Uri::parse("consul:a@b").unwrap().shown(), "consul:a@b");
     }
 
     #[test]

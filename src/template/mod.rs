@@ -1,49 +1,172 @@
 //! Templates: Tera, made strict, with proem's functions, filters, escaping and diagnostics.
+//!
+//! [`Engine::load`] reads every template of a plan and what they include, scans them ([`scan`]), rewrites them so that
+//! undefined is an error everywhere ([`strict`]), and hands them to Tera in one batch. [`Engine::render`] renders one
+//! from a [`Context`]; what goes wrong is explained without ever showing a value ([`explain`]).
+//!
+//! Nothing here knows of sources, targets or processes. The only I/O is reading template files.
 
-/// How a value is escaped inside a double-quoted scalar of the target's format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Escape {
-    /// As it is.
-    None,
-    /// The body of a JSON string.
-    Json,
-    /// The body of a YAML double-quoted scalar.
-    Yaml,
-    /// The body of a TOML basic string.
-    Toml,
-    /// Inside double quotes of a POSIX shell.
-    Shell,
-    /// The body of a double-quoted value in an env file.
-    Env,
-    /// HTML text and attributes.
-    Html,
+mod catalog;
+mod escape;
+mod explain;
+mod filters;
+mod load;
+mod missing;
+mod nearest;
+mod place;
+mod scan;
+mod strict;
+mod token;
+
+pub use escape::Escape;
+
+use crate::error::Complaint;
+use crate::exit::Exit;
+use crate::value::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// A template to load.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// How messages name it: the file as the user wrote it, or what an inline text belongs to.
+    pub name: String,
+    /// The file; for an inline text only its directory matters, to look up what it includes.
+    pub path: PathBuf,
+    /// The text itself, instead of a file's.
+    pub text: Option<String>,
+    /// How its target's format escapes values.
+    pub escape: Escape,
 }
 
-impl Escape {
-    /// The escaping that a target's ending asks for; [`Escape::None`] for any other.
-    pub fn of_path(path: &std::path::Path) -> Escape {
-        match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("json") => Escape::Json,
-            Some("yaml" | "yml") => Escape::Yaml,
-            Some("toml") => Escape::Toml,
-            Some("sh" | "bash") => Escape::Shell,
-            Some("env") => Escape::Env,
-            Some("html" | "htm" | "xml") => Escape::Html,
-            _ => Escape::None,
+/// Why a template cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadError {
+    /// Names the file, line and column, or the path and cause.
+    pub complaint: Complaint,
+    /// [`Exit::NO_INPUT`] for a file that cannot be read, [`Exit::DATA`] for one that is wrong.
+    pub exit: Exit,
+}
+
+/// Why a template did not render.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderError {
+    /// `file:line:column: …` with the line below it. Never a value.
+    pub complaint: Complaint,
+    /// Whether waiting may help.
+    pub kind: RenderErrorKind,
+}
+
+/// Whether waiting may help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenderErrorKind {
+    /// A value is not there (yet).
+    Undefined {
+        /// The source it was looked for in; `None` when that is not known (a loop's variable, a name that no source has).
+        source: Option<String>,
+        /// The path up to the missing part, as the template says it.
+        path: String,
+    },
+    /// Anything else: only another value or another template helps.
+    Other,
+}
+
+/// The values that a template sees: one per source.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    values: tera::Context,
+    origins: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// No values yet.
+    pub fn new() -> Context {
+        Context::default()
+    }
+
+    /// Adds a source's value, or replaces it. `origin` is the source's URI, for messages (layers separated by commas).
+    /// A value is shared, not copied.
+    pub fn insert(&mut self, name: impl Into<String>, value: Value, origin: impl Into<String>) {
+        let name = name.into();
+        self.values.insert_value(name.clone(), value);
+        self.origins.insert(name, origin.into());
+    }
+}
+
+/// Every template of a plan, ready to render as often as values change.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// One per escaping, and one for each template that has components, which are global to an instance.
+    instances: Vec<tera::Tera>,
+    /// In the order of the inputs.
+    templates: Vec<Template>,
+    /// Each file once, whoever includes it; its number is its name in Tera.
+    files: Vec<File>,
+}
+
+/// One input.
+#[derive(Debug)]
+struct Template {
+    instance: usize,
+    file: usize,
+    /// Itself and all that it includes and extends.
+    files: Vec<usize>,
+    uses: BTreeSet<String>,
+}
+
+/// A template file, or an inline text.
+#[derive(Debug)]
+struct File {
+    name: String,
+    text: String,
+    map: strict::Map,
+    roots: Vec<scan::Root>,
+    binds: BTreeSet<String>,
+}
+
+impl Engine {
+    /// The top-level names that template `index` may use, through its includes and parents as well. A name that the
+    /// template itself sets only in some branch is among them: intersect with the sources.
+    pub fn uses(&self, index: usize) -> &BTreeSet<String> {
+        &self.templates[index].uses
+    }
+
+    /// A complaint for each name that template `index` uses and that is neither among `sources` nor its own.
+    pub fn unknown(&self, index: usize, sources: &BTreeSet<String>) -> Vec<Complaint> {
+        let template = &self.templates[index];
+        let mut complaints = Vec::new();
+        for &number in &template.files {
+            let file = &self.files[number];
+            let mut seen = BTreeSet::new();
+            for root in &file.roots {
+                let name = &file.text[root.name.clone()];
+                let set_elsewhere = || template.files.iter().any(|other| self.files[*other].binds.contains(name));
+                let (message, hint) = match root.bound {
+                    scan::Bound::Component => (
+                        format!("`{name}` is not an argument of this component, which sees nothing else"),
+                        format!("take it from where the component is used by adding `@{name}` to its arguments"),
+                    ),
+                    scan::Bound::No if !sources.contains(name) && !set_elsewhere() => {
+                        (format!("`{name}` is not defined"), explain::declare(name, sources.iter().map(String::as_str)))
+                    }
+                    _ => continue,
+                };
+                if seen.insert(name) {
+                    complaints.push(Complaint::new(self.placed(number, &root.name, &message)).hint(hint));
+                }
+            }
         }
+        complaints
     }
 
-    /// The escaping of this name (`none`, `json`, `yaml`, `toml`, `shell`, `env`, `html`).
-    pub fn by_name(name: &str) -> Option<Escape> {
-        Some(match name {
-            "none" => Escape::None,
-            "json" => Escape::Json,
-            "yaml" => Escape::Yaml,
-            "toml" => Escape::Toml,
-            "shell" => Escape::Shell,
-            "env" => Escape::Env,
-            "html" => Escape::Html,
-            _ => return None,
-        })
+    /// Renders template `index`. The same values always give the same bytes.
+    pub fn render(&self, index: usize, context: &Context) -> Result<String, RenderError> {
+        let template = &self.templates[index];
+        let tera = &self.instances[template.instance];
+        tera.render(&load::tera_name(template.file), &context.values)
+            .map_err(|error| self.explain(&error, context, index))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,508 @@
-//! The worker: one loop that owns the state; sources in, publishes and reloads out.
+//! The worker: one loop that owns the state. Sources in, publishes and reloads out.
+//!
+//! Everything that can block or wait (init's messages, the network, file events, commands) is a small thread that feeds
+//! the loop with an [`Event`]; the loop itself only does short file I/O. What decides an order or a time is pure:
+//! [`schedule`], [`reload`], [`gate`].
+//!
+//! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
+
+pub mod control;
+pub mod event;
+pub mod gate;
+pub mod group;
+mod owed;
+mod publishing;
+pub mod reload;
+pub mod schedule;
+pub mod signals;
+mod starting;
+
+use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use crate::link::{ToInit, ToWorker};
+use crate::log::Level;
+use crate::publish::command::CommandResult;
+use crate::publish::{Outcome, Recovered};
+use crate::source::driver::{Driver, Update};
+use crate::source::layers::{Applied, Layers, Notice};
+use crate::source::sampler::Sampler;
+use crate::template::{Engine, Input};
+use control::{Control, Reader, Welcome};
+use event::Event;
+use gate::Gate;
+use group::{Group, Job};
+use owed::Owed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Instant;
+
+/// What the loop is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Beside init: publish, let init start the processes, then watch.
+    Run,
+    /// Beside init: publish, let init start the processes, end.
+    RunOnce,
+    /// No init: publish and end; the caller becomes the command.
+    Exec,
+    /// No init: publish and end.
+    Render,
+    /// No init: publish and watch until a signal comes.
+    RenderWatch,
+}
+
+impl Mode {
+    /// Whether changes are followed after the first publish.
+    pub fn watches(self) -> bool {
+        matches!(self, Mode::Run | Mode::RenderWatch)
+    }
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything is published and nothing can change any more.
+    Done,
+    /// init is gone.
+    InitGone,
+    /// proem must end with this.
+    Failed(Failure),
+    /// Without init: this signal asked for the end.
+    Signal(i32),
+}
+
+/// What commands get back of the surroundings that proem was started in.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The working directory; `None`: the one that the process has.
+    pub directory: Option<PathBuf>,
+    /// The soft RLIMIT_DATA, bytes, where the worker lowered its own.
+    pub data_limit: Option<u64>,
+}
+
+/// The state of the loop.
+pub struct Worker<'p> {
+    plan: &'p Plan,
+    mode: Mode,
+    control: Control,
+    surroundings: Surroundings,
+    /// Variables that commands do not get.
+    hidden: Vec<OsString>,
+    engine: Engine,
+    sources: Vec<SourcePlan>,
+    layers: Layers,
+    driver: Driver,
+    groups: Vec<Group>,
+    owed: Owed,
+    /// Commands that run: id → process group.
+    commands: BTreeMap<u64, i32>,
+    next_id: u64,
+    sampler: Sampler,
+    /// Probes of the start gate that are not up, with the last reason.
+    gate_probes: BTreeMap<usize, Option<Complaint>>,
+    /// The deadline of start; `None` once everything was published the first time.
+    gate: Option<Gate>,
+    /// Why a group is not published yet, at start.
+    blocked: BTreeMap<usize, Vec<Complaint>>,
+    /// The signal thread runs.
+    listening: bool,
+    /// Processes run, so changes are to be told to them.
+    started: bool,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    reader: Option<Reader>,
+}
+
+/// Publishes a plan, and follows its changes if the mode says so.
+pub fn run(plan: &Plan, mode: Mode, control: Control, surroundings: Surroundings) -> Ended {
+    let (welcome, reader) = match control.welcome() {
+        Some((welcome, reader)) => (welcome, Some(reader)),
+        None if control.has_init() => return Ended::InitGone,
+        None => (Welcome::default(), None),
+    };
+    match Worker::new(plan, mode, control, surroundings, &welcome, reader) {
+        Ok(mut worker) => {
+            let ended = worker.serve();
+            worker.end_commands();
+            ended
+        }
+        Err(failure) => Ended::Failed(failure),
+    }
+}
+
+impl<'p> Worker<'p> {
+    fn new(
+        plan: &'p Plan,
+        mode: Mode,
+        control: Control,
+        surroundings: Surroundings,
+        welcome: &Welcome,
+        reader: Option<Reader>,
+    ) -> Result<Worker<'p>, Failure> {
+        // Whatever a predecessor left half-done comes first, before anything is read from any store.
+        let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref());
+        let mixed = mixed(plan, &recovered);
+        let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
+        if !free.is_empty() {
+            control.tell(&ToInit::Release(free));
+        }
+        if !mixed.is_empty() {
+            control.tell(&ToInit::Hold(mixed));
+        }
+        let engine = load_engine(plan)?;
+        let (sources, groups) = used(plan, &engine)?;
+        if mode == Mode::Run {
+            reloads_are_stated(plan, &sources, &groups)?;
+        }
+        let (sender, events) = channel();
+        let feed = sender.clone();
+        let driver = Driver::start(&sources, &plan.stores, mode.watches(), move |update| {
+            // The loop is gone: so is the process, in a moment.
+            let _ = feed.send(Event::Source(update));
+        })?;
+        let now = Instant::now();
+        let mut worker = Worker {
+            plan,
+            mode,
+            control,
+            surroundings,
+            hidden: crate::config::environment::hidden(plan),
+            engine,
+            layers: Layers::new(&sources),
+            sources,
+            driver,
+            groups,
+            owed: Owed::default(),
+            commands: BTreeMap::new(),
+            next_id: 0,
+            sampler: Sampler::default(),
+            gate_probes: (0..plan.wait_for.len()).map(|index| (index, None)).collect(),
+            gate: Some(Gate::new(now, plan.wait)),
+            blocked: BTreeMap::new(),
+            listening: false,
+            started: welcome.started,
+            sender,
+            events,
+            reader,
+        };
+        let owing = recovered.iter().filter(|done| done.reload_owed).map(|done| &done.group).chain(&welcome.owed);
+        for done in &recovered {
+            if let (Some(index), Outcome::Mixed(_)) = (worker.group_named(&done.group), &done.outcome) {
+                worker.groups[index].held = true;
+            }
+        }
+        for name in owing {
+            if let Some(index) = worker.group_named(name) {
+                worker.owe(index);
+                worker.groups[index].remembered = true;
+            } else {
+                // The configuration has changed since: nobody is left to be told.
+                worker.control.tell(&ToInit::Paid(name.clone()));
+            }
+        }
+        Ok(worker)
+    }
+
+    fn group_named(&self, name: &str) -> Option<usize> {
+        self.plan.groups.iter().position(|group| group.name == name)
+    }
+
+    fn serve(&mut self) -> Ended {
+        let now = Instant::now();
+        for group in &mut self.groups {
+            group.schedule.changed(now);
+        }
+        for update in self.driver.read_all(now) {
+            self.update(update, now);
+        }
+        self.watch_templates(now);
+        self.start_probes();
+        loop {
+            match self.turn() {
+                Ok(Some(ended)) => return ended,
+                Ok(None) => {}
+                Err(failure) => return Ended::Failed(failure),
+            }
+            if let Some(ended) = self.wait() {
+                return ended;
+            }
+        }
+    }
+
+    /// Everything that can be done now.
+    fn turn(&mut self) -> Result<Option<Ended>, Failure> {
+        let now = Instant::now();
+        if self.gate_probes.is_empty() {
+            self.publish_due(now)?;
+        }
+        self.start_gate(now)?;
+        if self.gate.is_none()
+            && let Some(failure) = self.reload_due(now)
+        {
+            return Ok(Some(Ended::Failed(failure)));
+        }
+        Ok(self.nothing_left().then_some(Ended::Done))
+    }
+
+    /// Nothing can change, nothing is owed, nothing runs.
+    fn nothing_left(&self) -> bool {
+        self.gate.is_none()
+            && self.owed.is_empty()
+            && self.commands.is_empty()
+            && self.groups.iter().all(|group| group.schedule.due().is_none())
+            && (!self.mode.watches() || (0..self.sources.len()).all(|source| !self.layers.can_change(source)))
+    }
+
+    /// Sleeps until something happens or is due, and takes in all that happened.
+    fn wait(&mut self) -> Option<Ended> {
+        self.listen();
+        let first = match self.next_due() {
+            Some(due) => match self.events.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+            None => self.events.recv().ok(),
+        };
+        let now = Instant::now();
+        for update in self.driver.due(now) {
+            self.update(update, now);
+        }
+        // A burst (many files, many layers) is one batch: fewer publishes, one reload.
+        let rest: Vec<Event> = self.events.try_iter().collect();
+        first.into_iter().chain(rest).find_map(|event| self.take(event, now))
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let gate = self.gate.as_ref().map(Gate::due);
+        let idle = self.groups.iter().filter(|group| matches!(group.job, Job::Idle) && self.gate_probes.is_empty());
+        let groups = idle.filter_map(|group| group.schedule.due()).min();
+        [gate, groups, self.owed.due(), self.driver.next_due()].into_iter().flatten().min()
+    }
+
+    /// Takes in one event; `Some` ends the loop.
+    fn take(&mut self, event: Event, now: Instant) -> Option<Ended> {
+        match event {
+            Event::InitGone => return Some(Ended::InitGone),
+            Event::Signal(signal) => return Some(Ended::Signal(signal)),
+            Event::Init(ToWorker::Reloaded { id, outcome }) => self.reloaded(id, outcome, now),
+            Event::Init(ToWorker::Welcome { .. }) => {}
+            Event::Source(update) => self.update(update, now),
+            Event::Probe(index, Ok(())) => {
+                self.gate_probes.remove(&index);
+            }
+            Event::Probe(index, Err(complaint)) => {
+                if let Some(reason) = self.gate_probes.get_mut(&index) {
+                    *reason = Some(complaint);
+                }
+            }
+            Event::Command(id, result) => {
+                if let Err(failure) = self.command_ended(id, &result, now) {
+                    return Some(Ended::Failed(failure));
+                }
+            }
+        }
+        None
+    }
+
+    fn update(&mut self, update: Update, now: Instant) {
+        match update {
+            Update::Files => {
+                for update in self.driver.files_changed(now) {
+                    self.update(update, now);
+                }
+            }
+            Update::Path(_) => self.templates_changed(now),
+            Update::Read(layer, answer) => {
+                let Applied { changed, notices } = self.layers.apply(layer, answer, now);
+                self.tell(notices);
+                if changed {
+                    self.source_changed(self.layers.source_of(layer), now);
+                }
+            }
+            Update::Fresh(layer) => {
+                let notices = self.layers.fresh(layer, now);
+                self.tell(notices);
+            }
+        }
+    }
+
+    fn tell(&self, notices: Vec<Notice>) {
+        // At start the gate names what is missing, again and again; once would be enough.
+        let starting = self.gate.is_some();
+        for Notice { level, complaint } in notices {
+            let level = if starting && level <= Level::Warn { Level::Debug } else { level };
+            crate::log::event(level, &complaint.to_string());
+        }
+    }
+
+    fn source_changed(&mut self, source: usize, now: Instant) {
+        for group in self.groups.iter_mut().filter(|group| group.uses.contains(&source)) {
+            group.schedule.changed(now);
+        }
+    }
+
+    /// Template files are watched where files are watched anyway.
+    fn watch_templates(&mut self, now: Instant) {
+        let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
+        if self.mode.watches() && self.sources.iter().flat_map(|source| &source.layers).any(is_file) {
+            for template in self.plan.groups.iter().flat_map(|group| &group.templates) {
+                self.driver.watch_path(&template.from, now);
+            }
+        }
+    }
+
+    /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
+    fn templates_changed(&mut self, now: Instant) {
+        let reloaded =
+            load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
+        match reloaded {
+            Ok((engine, sources)) if names(&sources) == names(&self.sources) => {
+                self.engine = engine;
+                crate::info!("templates changed: read again");
+                for group in &mut self.groups {
+                    group.schedule.changed(now);
+                }
+            }
+            Ok(_) => crate::warn!(
+                "the templates use other sources than before\n  hint: restart the container; the old templates stay in force"
+            ),
+            Err(failure) => self.complain(&failure.complaints, now),
+        }
+    }
+
+    /// Logs what went wrong once per distinct error and interval.
+    fn complain(&mut self, complaints: &[Complaint], now: Instant) {
+        for complaint in complaints {
+            let text = complaint.to_string();
+            if self.sampler.error(&text, now) {
+                crate::error!("{text}");
+            }
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) -> Result<(), Failure> {
+        if let Some(pgid) = self.commands.remove(&id) {
+            self.control.tell(&ToInit::CommandEnded(pgid));
+        }
+        match self.groups.iter().position(|group| group.job.command() == Some(id)) {
+            Some(index) => self.checked(index, result, now),
+            None => {
+                self.reload_command_ended(id, result, now);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Loads every template of a plan, in the order of its groups.
+pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
+    let inputs: Vec<Input> = plan
+        .groups
+        .iter()
+        .flat_map(|group| &group.templates)
+        .map(|template| Input {
+            name: template.from.to_string_lossy().into_owned(),
+            path: template.from.clone(),
+            text: None,
+            escape: template.escape,
+        })
+        .collect();
+    Engine::load(&inputs, &plan.template_dir).map_err(|errors| Failure {
+        exit: errors.first().map_or(Exit::DATA, |error| error.exit),
+        complaints: errors.into_iter().map(|error| error.complaint).collect(),
+    })
+}
+
+/// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.
+fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), Failure> {
+    let mut next = 0;
+    let ranges: Vec<_> = plan
+        .groups
+        .iter()
+        .map(|group| {
+            let range = next..next + group.templates.len();
+            next = range.end;
+            range
+        })
+        .collect();
+    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
+    let sources: Vec<SourcePlan> = plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
+    let groups = plan
+        .groups
+        .iter()
+        .zip(ranges)
+        .map(|(plan, range)| {
+            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
+            let uses = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
+            Group::new(plan, range, uses)
+        })
+        .collect();
+    Ok((sources, groups))
+}
+
+fn names(sources: &[SourcePlan]) -> Vec<&str> {
+    sources.iter().map(|source| source.name.as_str()).collect()
+}
+
+/// The processes that must not run because a group is neither old nor new.
+fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
+    let mut held = Vec::new();
+    for done in recovered {
+        if let Outcome::Mixed(complaint) = &done.outcome {
+            crate::error!("{complaint}");
+            let group = plan.groups.iter().find(|group| group.name == done.group);
+            held.extend(group.map(|group| processes_of(group.reloads())).unwrap_or_default());
+        }
+    }
+    held
+}
+
+/// A watched template must say what is told after it changed: nobody's fleet restarts by default.
+fn reloads_are_stated(plan: &Plan, sources: &[SourcePlan], groups: &[Group]) -> Result<(), Failure> {
+    let changes = |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.changes);
+    let complaints: Vec<Complaint> = plan
+        .groups
+        .iter()
+        .zip(groups)
+        .filter(|(plan, _)| plan.reload == ReloadChoice::Unstated)
+        .filter_map(|(plan, group)| {
+            let mut used = group.uses.iter().map(|&index| &sources[index]);
+            used.find(|source| source.layers.iter().any(changes)).map(|source| plan.unstated_reload(&source.name))
+        })
+        .collect();
+    if complaints.is_empty() { Ok(()) } else { Err(Failure { exit: Exit::CONFIG, complaints }) }
+}
+
+/// The processes of ours that a group's reload concerns.
+fn processes_of(reloads: &[ReloadPlan]) -> Vec<String> {
+    let mut names = Vec::new();
+    for reload in reloads {
+        if let ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } = reload
+            && !names.contains(process)
+        {
+            names.push(process.clone());
+        }
+    }
+    names
+}
+
+/// Starts a small thread that feeds the loop.
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK).spawn(body);
+    if let Err(error) = started {
+        crate::error!("failed to start thread `{name}`: {error}");
+        // The loop cannot do its work without it; init starts a new worker.
+        std::process::abort();
+    }
+}
+
+/// They copy messages and wait; none recurses.
+const THREAD_STACK: usize = 128 * 1024;

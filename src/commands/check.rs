@@ -1,0 +1,98 @@
+//! `proem check`: offline. Configuration, templates, and the sources that they use; all mistakes at once. A template
+//! whose sources all have fixtures (`--with NAME=URI`) is rendered, too.
+
+use super::Call;
+use crate::cli::Command;
+use crate::config::plan::{Plan, SourcePlan, TemplatePlan};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use crate::source::driver::{Driver, Update};
+use crate::source::layers::{Layers, State};
+use crate::template::Context;
+use crate::value::Value;
+use crate::worker;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::time::Instant;
+
+/// Reports every mistake there is; says what was checked when there is none.
+pub fn run(call: &Call<'_>) -> Exit {
+    match check(call) {
+        Ok(said) => {
+            // Nobody may be listening; the exit code says it all.
+            let _ = writeln!(std::io::stdout(), "{said}");
+            Exit::OK
+        }
+        Err(failure) => super::fail(&failure),
+    }
+}
+
+fn check(call: &Call<'_>) -> Result<String, Failure> {
+    let plan = super::plan(call)?;
+    let engine = worker::load_engine(&plan)?;
+    let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
+    let known: BTreeSet<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
+    let mut complaints: Vec<Complaint> = (0..templates.len()).flat_map(|index| engine.unknown(index, &known)).collect();
+    let values = values(&fixtures(call, &plan), &plan, &mut complaints)?;
+    let mut rendered = 0;
+    for (index, template) in templates.iter().enumerate() {
+        let uses: Vec<&String> = engine.uses(index).iter().filter(|name| known.contains(*name)).collect();
+        if !uses.iter().all(|name| values.contains_key(*name)) {
+            continue;
+        }
+        let mut context = Context::new();
+        for name in uses {
+            if let Some((value, origin)) = values.get(name) {
+                context.insert(name.as_str(), value.clone(), origin.clone());
+            }
+        }
+        rendered += 1;
+        match engine.render(index, &context) {
+            Ok(content) => complaints.extend(crate::publish::malformed(template, content.as_bytes())),
+            Err(error) if !complaints.contains(&error.complaint) => complaints.push(error.complaint),
+            Err(_) => {}
+        }
+    }
+    if !complaints.is_empty() {
+        return Err(Failure { exit: Exit::DATA, complaints });
+    }
+    let count = templates.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Ok(format!("ok: {count} template{plural} checked, {rendered} rendered with fixtures"))
+}
+
+/// The sources that `--with` replaced; the plan has them already.
+fn fixtures(call: &Call<'_>, plan: &Plan) -> Vec<SourcePlan> {
+    let Command::Check { with } = &call.cli.command else { return Vec::new() };
+    let given: BTreeSet<&str> = with.iter().filter_map(|item| item.split_once('=')).map(|(name, _)| name).collect();
+    // The limits of this machine are as good as any others.
+    let is_fixture = |source: &&SourcePlan| given.contains(source.name.as_str()) || source.name == "container";
+    plan.sources.iter().filter(is_fixture).cloned().collect()
+}
+
+/// The fixtures' values, read once.
+fn values(
+    fixtures: &[SourcePlan],
+    plan: &Plan,
+    complaints: &mut Vec<Complaint>,
+) -> Result<BTreeMap<String, (Value, String)>, Failure> {
+    let now = Instant::now();
+    let mut layers = Layers::new(fixtures);
+    let mut driver = Driver::start(fixtures, &plan.stores, false, |_| {})?;
+    for update in driver.read_all(now) {
+        if let Update::Read(layer, answer) = update {
+            layers.apply(layer, answer, now);
+        }
+    }
+    layers.give_up_optional();
+    let mut values = BTreeMap::new();
+    for (index, source) in fixtures.iter().enumerate() {
+        match layers.snapshot(index) {
+            State::Ready { value, .. } => {
+                values.insert(source.name.clone(), (value, source.origin()));
+            }
+            State::Waiting(missing) => complaints.extend(missing),
+        }
+    }
+    Ok(values)
+}

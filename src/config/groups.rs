@@ -1,0 +1,147 @@
+//! Groups: which templates are published together, with which check and reload, and how often.
+
+use super::known::GROUP;
+use super::nearest::nearest;
+use super::plan::{GroupPlan, ReloadPlan};
+use super::read::Reader;
+use super::reload::Together;
+use super::templates::Read;
+use super::tree::{Spot, Table};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long nothing is published again, unless something else is stated.
+const THROTTLE: Duration = Duration::from_secs(2);
+/// The same where a process is restarted or the container ends.
+const THROTTLE_RESTART: Duration = Duration::from_secs(30);
+
+/// What is stated at the top for every group.
+pub struct Defaults {
+    /// `settle`.
+    pub settle: Duration,
+    /// `settle_max`.
+    pub settle_max: Option<Duration>,
+    /// `throttle`.
+    pub throttle: Option<Duration>,
+}
+
+impl Defaults {
+    /// Reads them.
+    pub fn read(reader: &mut Reader<'_>, root: &Table) -> Defaults {
+        let settle = reader.duration(root, "settle").unwrap_or_default();
+        let settle_max = reader.duration(root, "settle_max");
+        if let (Some(max), Some(item)) = (settle_max, root.get("settle_max"))
+            && max < settle
+        {
+            reader.wrong(
+                item.spot,
+                "`settle_max` is shorter than `settle`",
+                "it bounds `settle`; the default is 4 × it",
+            );
+        }
+        Defaults { settle, settle_max, throttle: reader.duration(root, "throttle") }
+    }
+
+    fn group(&self, name: String, members: Vec<Read>, together: Together) -> GroupPlan {
+        let settle = together.settle.unwrap_or(self.settle);
+        let mut group = GroupPlan {
+            name,
+            templates: members.into_iter().map(|read| read.plan).collect(),
+            check: together.check.map(|(check, _)| check),
+            reload: together.reload,
+            settle,
+            settle_max: self.settle_max.map_or(settle.saturating_mul(4), |max| max.max(settle)),
+            throttle: THROTTLE,
+        };
+        let heavy = |reload: &ReloadPlan| matches!(reload, ReloadPlan::Restart { .. } | ReloadPlan::Exit);
+        let default = if group.reloads().iter().any(heavy) { THROTTLE_RESTART } else { THROTTLE };
+        group.throttle = together.throttle.or(self.throttle).unwrap_or(default);
+        group
+    }
+}
+
+/// Puts each template into its group; a lone template is its own. Groups come in the order of their first template.
+pub fn groups(
+    reader: &mut Reader<'_>,
+    root: &Table,
+    templates: Vec<Read>,
+    defaults: &Defaults,
+    mode: super::Mode,
+) -> Vec<GroupPlan> {
+    let declared = reader.named(root, "group");
+    let names: Vec<&str> = declared.iter().map(|(name, ..)| *name).collect();
+    let mut order: Vec<String> = Vec::new();
+    let mut members: BTreeMap<String, Vec<Read>> = BTreeMap::new();
+    for read in templates {
+        let name = read.group.as_ref().map_or(&read.plan.name, |(name, _)| name).clone();
+        if let Some((_, spot)) = read.group {
+            belongs_to_group(reader, &read, &name);
+            if !names.contains(&name.as_str()) {
+                let hint = match nearest(&name, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("declare `[group.{name}]`; it may be empty"),
+                };
+                reader.wrong(spot, format!("group `{name}` is not declared"), hint);
+            }
+        } else if let Some((_, spot, _)) = declared.iter().find(|(group, ..)| *group == name) {
+            let message = format!("template `{name}` is not in group `{name}`, and has its name");
+            let hint = format!("write `group = \"{name}\"` in the template, or rename the group");
+            reader.wrong(*spot, message, hint);
+        }
+        if !members.contains_key(&name) {
+            order.push(name.clone());
+        }
+        members.entry(name).or_default().push(read);
+    }
+    let mut stated: BTreeMap<&str, Together> = BTreeMap::new();
+    for (name, spot, table) in declared {
+        stated.insert(name, Together::read(reader, table, mode));
+        if !members.contains_key(name) {
+            let hint = format!("write `group = \"{name}\"` in a template, or remove the group");
+            reader.wrong(spot, format!("no template belongs to group `{name}`"), hint);
+        }
+    }
+    let mut plans = Vec::new();
+    for name in order {
+        let Some(list) = members.remove(&name) else { continue };
+        let own = list.first().filter(|read| read.group.is_none()).map(|read| read.together.clone());
+        // A group that is not declared was reported; what it lacks does not matter any more.
+        let Some(together) = own.or_else(|| stated.remove(name.as_str())) else { continue };
+        if let Some((check, spot)) = &together.check {
+            staged_names(reader, &check.command, *spot, &list);
+        }
+        plans.push(defaults.group(name, list, together));
+    }
+    plans
+}
+
+/// What belongs to a whole group is not stated by one of its templates.
+fn belongs_to_group(reader: &mut Reader<'_>, read: &Read, group: &str) {
+    for key in GROUP {
+        if let Some(item) = read.table.get(key) {
+            let message = format!("`{key}` belongs to the group `{group}`, not to one of its templates");
+            reader.wrong(item.spot, message, format!("move it below `[group.{group}]`"));
+        }
+    }
+}
+
+/// Each `{staged:NAME}` names a template of the group; a bare `{staged}` is clear only where there is one.
+fn staged_names(reader: &mut Reader<'_>, command: &[String], spot: Spot, list: &[Read]) {
+    let names: Vec<&str> = list.iter().map(|read| read.plan.name.as_str()).collect();
+    for argument in command {
+        if argument.contains("{staged}") && names.len() > 1 {
+            let hint = format!("write `{{staged:NAME}}`; templates of this group: {}", names.join(", "));
+            reader.wrong(spot, "`check` names `{staged}`, and its group has several templates", hint);
+        }
+        for part in argument.split("{staged:").skip(1) {
+            let wanted = part.split('}').next().unwrap_or_default();
+            if !names.contains(&wanted) {
+                let hint = nearest(wanted, names.iter().copied()).map_or_else(
+                    || format!("templates of this group: {}", names.join(", ")),
+                    |near| format!("did you mean `{{staged:{near}}}`?"),
+                );
+                reader.wrong(spot, format!("`check` names `{{staged:{wanted}}}`, which is not in its group"), hint);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What follows a publish: `check` and `reload`, of a template or of a group.
+
+use super::Mode;
+use super::known::RELOAD;
+use super::plan::{CheckPlan, ReloadChoice, ReloadPlan};
+use super::read::{Reader, no_signal};
+use super::tree::{Item, Raw, Spot, Table};
+use crate::os::signals;
+use std::time::Duration;
+
+/// How long a check or a reload command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The keys that belong to a group as a whole (a lone template is its own group).
+#[derive(Debug, Clone)]
+pub struct Together {
+    /// `check`, `check_timeout`, and where.
+    pub check: Option<(CheckPlan, Spot)>,
+    /// `reload`.
+    pub reload: ReloadChoice,
+    /// `settle`, where it is stated here.
+    pub settle: Option<Duration>,
+    /// `throttle`, where it is stated here.
+    pub throttle: Option<Duration>,
+}
+
+impl Together {
+    /// Reads them from a template's or a group's table.
+    pub fn read(reader: &mut Reader<'_>, table: &Table, mode: Mode) -> Together {
+        let timeout = reader.duration(table, "check_timeout");
+        if let (None, Some(item)) = (table.get("check"), table.get("check_timeout")) {
+            reader.wrong(item.spot, "`check_timeout` without `check`", "add `check = [\"PROGRAM\"]`, or remove it");
+        }
+        let check = reader.command(table, "check").map(|command| {
+            let spot = table.get("check").map_or(Spot { origin: 0, line: 0, column: 0 }, |item| item.spot);
+            (CheckPlan { command, timeout: timeout.unwrap_or(COMMAND_TIMEOUT) }, spot)
+        });
+        Together {
+            check,
+            reload: table.get("reload").map_or(ReloadChoice::Unstated, |item| choice(reader, item, mode)),
+            settle: reader.duration(table, "settle"),
+            throttle: reader.duration(table, "throttle"),
+        }
+    }
+}
+
+/// One reload, or a list of them.
+fn choice(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> ReloadChoice {
+    let items = match &item.raw {
+        Raw::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(item),
+    };
+    let mut reloads = Vec::new();
+    for one in items {
+        let Some(said) = one_reload(reader, one, mode) else { continue };
+        if said.is_empty() && items.len() > 1 {
+            reader.wrong(one.spot, "`none` stands beside other reloads", "remove it, or the others");
+        }
+        for reload in said {
+            if !reloads.contains(&reload) {
+                reloads.push(reload);
+            }
+        }
+    }
+    // A render that ends has no process: what is meant for the container's is none of its business.
+    if mode == Mode::RenderOnce {
+        reloads.retain(|reload| !matches!(reload, ReloadPlan::Signal { .. } | ReloadPlan::Restart { .. }));
+    }
+    ReloadChoice::Stated(reloads)
+}
+
+/// Nothing at all is `none`; `None` is a mistake that was reported.
+fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<ReloadPlan>> {
+    match &item.raw {
+        Raw::Text(written) => {
+            let text = reader.nonempty("reload", item)?;
+            word(reader, &text, written, item.spot, mode)
+        }
+        Raw::Table(table) => {
+            reader.only(table, RELOAD);
+            if table.get("run").is_none() {
+                let hint = "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }`";
+                reader.wrong(item.spot, "`reload` runs nothing: it has no `run`", hint);
+                return None;
+            }
+            let timeout = reader.duration(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
+            Some(vec![ReloadPlan::Run { command: reader.command(table, "run")?, timeout }])
+        }
+        raw => {
+            let message = format!("`reload` is {}, not a string or a table", raw.describe());
+            reader.wrong(
+                item.spot,
+                message,
+                "write \"HUP\", \"restart\", \"exit\", \"none\" or { run = [\"PROGRAM\"] }",
+            );
+            None
+        }
+    }
+}
+
+fn word(reader: &mut Reader<'_>, text: &str, written: &str, spot: Spot, mode: Mode) -> Option<Vec<ReloadPlan>> {
+    match text {
+        "none" => return Some(Vec::new()),
+        "exit" => return Some(vec![ReloadPlan::Exit]),
+        _ => {}
+    }
+    let (process, action) = text.split_once(':').unwrap_or(("main", text));
+    if process != "main" {
+        let hint = "the process that is run is called `main`: write `SIGNAL` or `main:SIGNAL`";
+        reader.wrong(spot, format!("`reload` is `{written}`: there is no such process"), hint);
+        return None;
+    }
+    let reload = if action == "restart" {
+        ReloadPlan::Restart { process: process.into() }
+    } else if let Some(signal) = signals::parse(action) {
+        ReloadPlan::Signal { process: process.into(), signal }
+    } else {
+        let (_, hint) = no_signal(action, &["restart", "exit", "none"]);
+        let message = format!("`reload` is `{written}`: this is neither a signal nor `restart`, `exit` or `none`");
+        reader.wrong(spot, message, hint);
+        return None;
+    };
+    if mode == Mode::RenderWatch {
+        let hint = "reload by { run = [\"PROGRAM\"] } or \"none\", or run the process under `proem run`";
+        reader.wrong(spot, format!("`reload` is `{written}`: `render --watch` runs no process"), hint);
+        return None;
+    }
+    Some(vec![reload])
+}

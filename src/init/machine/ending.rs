@@ -1,0 +1,82 @@
+//! The end: the code is decided, what is left over is asked to go, then made to.
+
+use super::{Action, Machine};
+use crate::exit::Exit;
+use std::time::{Duration, Instant};
+
+/// After KILL, what the kernel cannot end (a process in an uninterruptible wait) is not waited for longer.
+const AFTER_KILL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Ending {
+    exit: Exit,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waits for the round of reaping that tells whether anything is left.
+    Looking,
+    /// What is left got TERM and CONT.
+    Lingering { until: Instant },
+    /// What is left got KILL.
+    Killing { until: Instant },
+    /// `Exit` was given.
+    Over,
+}
+
+impl Ending {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Lingering { until } | Phase::Killing { until } => Some(until),
+            Phase::Looking | Phase::Over => None,
+        }
+    }
+}
+
+impl Machine {
+    /// Decides the code, once and for all.
+    pub(super) fn end(&mut self, _now: Instant, exit: Exit, out: &mut Vec<Action>) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending { exit, phase: Phase::Looking });
+            out.push(Action::Reap);
+        }
+    }
+
+    /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
+    pub(super) fn on_reaped(&mut self, now: Instant, left: bool, out: &mut Vec<Action>) {
+        let linger = self.linger();
+        let Some(ending) = &mut self.ending else { return };
+        match ending.phase {
+            Phase::Over => {}
+            _ if !left => {
+                ending.phase = Phase::Over;
+                out.push(Action::Exit(ending.exit));
+            }
+            Phase::Looking => {
+                out.push(Action::Sweep { signal: libc::SIGTERM });
+                // What is stopped gets its TERM only when it goes on.
+                out.push(Action::Sweep { signal: libc::SIGCONT });
+                ending.phase = Phase::Lingering { until: now + linger };
+            }
+            Phase::Lingering { .. } => {}
+            // Children of what was just killed have become ours.
+            Phase::Killing { .. } => out.push(Action::Sweep { signal: libc::SIGKILL }),
+        }
+    }
+
+    pub(super) fn ending_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(ending) = &mut self.ending else { return };
+        match ending.phase {
+            Phase::Lingering { until } if until <= now => {
+                out.push(Action::Sweep { signal: libc::SIGKILL });
+                ending.phase = Phase::Killing { until: now + AFTER_KILL };
+            }
+            Phase::Killing { until } if until <= now => {
+                ending.phase = Phase::Over;
+                out.push(Action::Exit(ending.exit));
+            }
+            _ => {}
+        }
+    }
+}

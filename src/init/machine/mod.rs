@@ -1,0 +1,296 @@
+//! The pure machine: events in, actions out, time as a parameter. Everything about order is decided here; nothing here
+//! makes a system call.
+//!
+//! Its life: *before main's first start* (a signal that ends, ends at once), *running*, and *ending* (main is gone, what
+//! is left over is ended, the code is decided and does not change any more).
+
+mod ending;
+mod process;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::link::{ProcessSpec, ToInit, ToWorker};
+use crate::log::Level;
+use ending::Ending;
+use process::Process;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use worker::Worker;
+
+/// The process whose end is the container's end.
+const MAIN: &str = "main";
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A signal arrived at proem.
+    Signal {
+        /// 1..=64.
+        number: i32,
+        /// init itself caused it (SIGPIPE from a log line).
+        from_self: bool,
+    },
+    /// A child ended and was reaped.
+    Exited {
+        /// Which one.
+        pid: i32,
+        /// As `wait4` gave it.
+        status: i32,
+    },
+    /// A round of reaping is over.
+    Reaped {
+        /// There are children that still run.
+        left: bool,
+    },
+    /// [`Action::Spawn`] worked: the program runs.
+    Spawned {
+        /// Index of the process.
+        process: usize,
+        /// Its pid, which is its process group too.
+        pid: i32,
+    },
+    /// [`Action::Spawn`] failed.
+    Refused {
+        /// Index of the process.
+        process: usize,
+        /// Why.
+        failure: Failure,
+    },
+    /// [`Action::ForkWorker`] worked.
+    Forked {
+        /// The worker's pid, which is its process group too.
+        pid: i32,
+    },
+    /// [`Action::ForkWorker`] failed.
+    NotForked {
+        /// Why.
+        reason: String,
+    },
+    /// From the worker.
+    Message(ToInit),
+    /// The worker closed its end of the link.
+    Closed,
+    /// The worker does not keep to the protocol.
+    Broken,
+    /// Time has passed: [`Machine::deadline`] may be due.
+    Due,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start this process from [`Machine::spec`]; answered by `Spawned` or `Refused`.
+    Spawn {
+        /// Index of the process.
+        process: usize,
+    },
+    /// Send a signal. That the target is gone already is not an error.
+    Kill {
+        /// To whom.
+        target: Target,
+        /// 1..=64.
+        signal: i32,
+    },
+    /// Send a signal, then tell the worker what came of it.
+    Reload {
+        /// The worker's id.
+        id: u64,
+        /// To whom.
+        target: Target,
+        /// 1..=64.
+        signal: i32,
+    },
+    /// Fork the worker; answered by `Forked` or `NotForked`.
+    ForkWorker,
+    /// Close init's end of the link.
+    Unlink,
+    /// Send to the worker.
+    Tell(ToWorker),
+    /// Reap once more, so that `Reaped` tells whether anything is left.
+    Reap,
+    /// Signal everything that is left over.
+    Sweep {
+        /// 1..=64.
+        signal: i32,
+    },
+    /// One log line.
+    Log(Level, String),
+    /// The last line: proem itself is the reason for the exit.
+    LastWord(Exit, String),
+    /// There is no worker any more and there will be none: init is at its smallest from here on.
+    Settle,
+    /// The end. The last action there is.
+    Exit(Exit),
+}
+
+/// Whom a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// One process.
+    Pid(i32),
+    /// A process group.
+    Group(i32),
+}
+
+/// init's whole state.
+#[derive(Debug)]
+pub struct Machine {
+    processes: Vec<Process>,
+    /// Names of processes that are neither started nor restarted now.
+    held: BTreeSet<String>,
+    worker: Worker,
+    /// Processes may run.
+    start_wanted: bool,
+    /// main ran at least once.
+    started: bool,
+    /// When main is killed because the shutdown took too long.
+    shutdown_at: Option<Instant>,
+    /// The worker asked for the end while main was between fork and exec.
+    exit_asked: Option<(Exit, String)>,
+    ending: Option<Ending>,
+}
+
+impl Machine {
+    /// A machine that runs `main` at once (plain init) or waits for a worker to say what and when.
+    pub fn new(main: Option<ProcessSpec>, with_worker: bool) -> Machine {
+        Machine {
+            start_wanted: main.is_some() && !with_worker,
+            processes: main.into_iter().map(Process::new).collect(),
+            held: BTreeSet::new(),
+            worker: Worker::new(with_worker),
+            started: false,
+            shutdown_at: None,
+            exit_asked: None,
+            ending: None,
+        }
+    }
+
+    /// The first actions.
+    pub fn begin(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.worker.is_wanted() {
+            self.fork_worker(out);
+        } else if self.start_wanted {
+            self.start_all(now, out);
+        } else {
+            self.end(now, Exit::OK, out);
+        }
+    }
+
+    /// One event.
+    pub fn handle(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Signal { number, from_self } => self.on_signal(now, number, from_self, out),
+            Event::Exited { pid, status } => self.on_exited(now, pid, status, out),
+            Event::Reaped { left } => self.on_reaped(now, left, out),
+            Event::Spawned { process, pid } => self.on_spawned(now, process, pid, out),
+            Event::Refused { process, failure } => self.on_refused(now, process, &failure, out),
+            Event::Forked { pid } => self.on_forked(now, pid, out),
+            Event::NotForked { reason } => self.on_not_forked(now, &reason, out),
+            Event::Message(message) => self.on_message(now, message, out),
+            Event::Closed => self.on_closed(now),
+            Event::Broken => self.on_broken(out),
+            Event::Due => self.on_due(now, out),
+        }
+    }
+
+    /// When [`Event::Due`] is to be delivered at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        if let Some(ending) = &self.ending {
+            return ending.deadline();
+        }
+        // While main is between fork and exec there is nothing to kill: its outcome comes first.
+        let shutdown = self.shutdown_at.filter(|_| self.main().is_some_and(|main| !main.is_starting()));
+        let stops = self.processes.iter().filter_map(Process::deadline).min();
+        [shutdown, stops, self.worker.deadline()].into_iter().flatten().min()
+    }
+
+    /// What the process is to be started with; there while its `Spawn` is being carried out.
+    pub fn spec(&self, process: usize) -> Option<&ProcessSpec> {
+        self.processes.get(process)?.newest.as_deref()
+    }
+
+    /// Whether this process is the one whose end is the container's end.
+    pub fn is_main(&self, process: usize) -> bool {
+        self.processes.get(process).is_some_and(|process| process.name == MAIN)
+    }
+
+    /// The worker's pid, while it has not been reaped.
+    pub fn worker_pid(&self) -> Option<i32> {
+        self.worker.pid()
+    }
+
+    /// Process groups that are known to be ours, for where /proc cannot tell.
+    pub fn groups(&self) -> Vec<i32> {
+        let worker = self.worker.pid().into_iter().chain(self.worker.commands());
+        self.processes.iter().filter_map(|process| process.group).chain(worker).collect()
+    }
+
+    /// Whether a process may be started again: then what its start needs is kept.
+    pub fn may_restart(&self) -> bool {
+        self.worker.is_wanted()
+    }
+
+    fn main(&self) -> Option<&Process> {
+        self.processes.iter().find(|process| process.name == MAIN)
+    }
+
+    fn main_index(&self) -> Option<usize> {
+        self.processes.iter().position(|process| process.name == MAIN)
+    }
+
+    fn on_exited(&mut self, now: Instant, pid: i32, status: i32, out: &mut Vec<Action>) {
+        if self.worker.pid() == Some(pid) {
+            self.on_worker_gone(now, status, out);
+        } else if let Some(index) = self.processes.iter().position(|process| process.pid() == Some(pid)) {
+            self.on_process_gone(now, index, status, out);
+        }
+    }
+
+    fn on_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return self.ending_due(now, out);
+        }
+        self.worker_due(now, out);
+        self.stops_due(now, out);
+        self.shutdown_due(now, out);
+    }
+
+    fn on_message(&mut self, now: Instant, message: ToInit, out: &mut Vec<Action>) {
+        match message {
+            ToInit::Command(group) => self.command_started(group, out),
+            ToInit::CommandEnded(group) => self.worker.command_ended(group),
+            // The code is decided; nothing that a worker says changes that.
+            _ if self.ending.is_some() => {}
+            ToInit::Process(spec) => self.learn(*spec, out),
+            ToInit::Start => self.on_start(now, out),
+            ToInit::Hold(names) => self.hold(names, out),
+            ToInit::Release(names) => self.release(now, &names, out),
+            ToInit::Reload { id, process, action } => self.reload(now, id, &process, action, out),
+            ToInit::Owe(group) => self.owe(group, out),
+            ToInit::Paid(group) => self.worker.paid(&group),
+            ToInit::Finished => self.worker.finish(),
+            ToInit::Exit { code, reason } => self.on_exit_asked(now, Exit(code), reason, out),
+        }
+    }
+}
+
+/// What a raw wait status says; `None` for a stop, which is no end.
+///
+/// By hand, because nix's `waitpid` has no value for a death by a real-time signal. The encoding is wait(2)'s: the low
+/// seven bits are the signal, 0 for an exit, 0x7f for a stop; the second byte is the exit code.
+pub fn decode(status: i32) -> Option<Exit> {
+    match status & 0x7f {
+        0 => Some(Exit(u8::try_from((status >> 8) & 0xff).unwrap_or(u8::MAX))),
+        0x7f => None,
+        signal => Some(Exit::by_signal(signal)),
+    }
+}
+
+/// Doubles from 100 ms with each death, up to a minute.
+fn backoff(deaths: u32) -> Duration {
+    Duration::from_millis(100).saturating_mul(1 << deaths.min(16)).min(Duration::from_mins(1))
+}

@@ -1,0 +1,545 @@
+use super::*;
+use crate::link::{Outcome, ReloadAction};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const WORKER: i32 = 50;
+const FIRST: i32 = 100;
+
+fn spec() -> ProcessSpec {
+    ProcessSpec {
+        name: MAIN.into(),
+        argv: vec![b"x".to_vec()],
+        env: Vec::new(),
+        user: None,
+        workdir: None,
+        umask: None,
+        stop_signal: None,
+        stop_timeout: Duration::from_secs(10),
+        shutdown_timeout: None,
+        group: false,
+        rewrite: BTreeMap::new(),
+        exit_codes: BTreeMap::new(),
+        linger: Duration::from_secs(2),
+    }
+}
+
+fn exited(code: i32) -> i32 {
+    code << 8
+}
+
+/// A machine, a clock, and the kernel's half of the conversation: forks and spawns work.
+struct Case {
+    machine: Machine,
+    now: Instant,
+    next_pid: i32,
+    seen: Vec<Action>,
+}
+
+impl Case {
+    fn plain(spec: ProcessSpec) -> Case {
+        Case::begin(Machine::new(Some(spec), false))
+    }
+
+    fn with_worker() -> Case {
+        Case::begin(Machine::new(None, true))
+    }
+
+    /// With a worker, main running.
+    fn running(spec: ProcessSpec) -> Case {
+        let mut case = Case::with_worker();
+        case.say(ToInit::Process(Box::new(spec)));
+        case.say(ToInit::Start);
+        case.take();
+        case
+    }
+
+    fn begin(machine: Machine) -> Case {
+        let mut case = Case { machine, now: Instant::now(), next_pid: FIRST, seen: Vec::new() };
+        let mut out = Vec::new();
+        case.machine.begin(case.now, &mut out);
+        case.carry_out(out);
+        case
+    }
+
+    fn carry_out(&mut self, out: Vec<Action>) {
+        for action in out {
+            let answer = match &action {
+                Action::Spawn { process } => {
+                    self.next_pid += 1;
+                    Some(Event::Spawned { process: *process, pid: self.next_pid - 1 })
+                }
+                Action::ForkWorker => Some(Event::Forked { pid: WORKER }),
+                _ => None,
+            };
+            self.seen.push(action);
+            if let Some(answer) = answer {
+                self.feed(answer);
+            }
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.machine.handle(self.now, event, &mut out);
+        self.carry_out(out);
+    }
+
+    fn say(&mut self, message: ToInit) {
+        self.feed(Event::Message(message));
+    }
+
+    fn signal(&mut self, number: i32) {
+        self.feed(Event::Signal { number, from_self: false });
+    }
+
+    fn dies(&mut self, pid: i32, status: i32) {
+        self.feed(Event::Exited { pid, status });
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.feed(Event::Due);
+    }
+
+    fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.seen)
+    }
+}
+
+fn to_main(signal: i32) -> Action {
+    Action::Kill { target: Target::Pid(FIRST), signal }
+}
+
+fn kill_group(group: i32) -> Action {
+    Action::Kill { target: Target::Group(group), signal: libc::SIGKILL }
+}
+
+fn done(id: u64) -> Action {
+    Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::Done })
+}
+
+#[test]
+fn statuses_are_decoded_raw() {
+    assert_eq!(decode(exited(7)), Some(Exit(7)));
+    assert_eq!(decode(libc::SIGKILL), Some(Exit(137)));
+    // A core dump's bit, and a real-time signal.
+    assert_eq!(decode(libc::SIGSEGV | 0x80), Some(Exit(139)));
+    assert_eq!(decode(64), Some(Exit(192)));
+    assert_eq!(decode(0x137f), None);
+}
+
+#[test]
+fn plain_main_ends_and_nothing_is_left() {
+    let mut case = Case::plain(spec());
+    assert_eq!(case.take(), [Action::Spawn { process: 0 }, Action::Settle]);
+    case.dies(FIRST, exited(3));
+    assert_eq!(case.take(), [Action::Reap]);
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit(3))]);
+}
+
+#[test]
+fn leftovers_are_asked_then_killed() {
+    let mut case = Case::plain(spec());
+    case.dies(FIRST, libc::SIGTERM);
+    case.take();
+    case.feed(Event::Reaped { left: true });
+    let sweep = |signal| Action::Sweep { signal };
+    assert_eq!(case.take(), [sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
+    case.wait(Duration::from_secs(2));
+    assert_eq!(case.take(), [sweep(libc::SIGKILL)]);
+    case.feed(Event::Reaped { left: true });
+    assert_eq!(case.take(), [sweep(libc::SIGKILL)]);
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit(143))]);
+}
+
+#[test]
+fn what_cannot_be_killed_is_not_waited_for() {
+    let mut case = Case::plain(spec());
+    case.dies(FIRST, exited(0));
+    case.feed(Event::Reaped { left: true });
+    case.wait(Duration::from_secs(2));
+    case.take();
+    case.wait(Duration::from_secs(1));
+    assert_eq!(case.take(), [Action::Exit(Exit(0))]);
+}
+
+#[test]
+fn signals_are_forwarded_each_time() {
+    let mut case = Case::plain(spec());
+    case.take();
+    for number in (1..=64).filter(|n| *n != libc::SIGCHLD) {
+        case.signal(number);
+        case.signal(number);
+        assert_eq!(case.take(), [to_main(number), to_main(number)]);
+    }
+    case.signal(libc::SIGCHLD);
+    case.feed(Event::Signal { number: libc::SIGPIPE, from_self: true });
+    assert_eq!(case.take(), []);
+}
+
+#[test]
+fn rewriting_and_the_stop_signal() {
+    let rewrite = BTreeMap::from([(libc::SIGHUP, libc::SIGUSR1), (libc::SIGINT, 0)]);
+    let mut case = Case::plain(ProcessSpec { rewrite, stop_signal: Some(libc::SIGQUIT), group: true, ..spec() });
+    case.take();
+    for number in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
+        case.signal(number);
+    }
+    let to_group = |signal| Action::Kill { target: Target::Group(FIRST), signal };
+    assert_eq!(case.take(), [to_group(libc::SIGUSR1), to_group(libc::SIGQUIT), to_group(libc::SIGUSR1)]);
+}
+
+#[test]
+fn an_exit_code_is_mapped_and_no_other() {
+    for (status, code) in [(libc::SIGTERM, 0), (exited(143), 0), (exited(142), 142)] {
+        let mut case = Case::plain(ProcessSpec { exit_codes: BTreeMap::from([(143, 0)]), ..spec() });
+        case.dies(FIRST, status);
+        case.take();
+        case.feed(Event::Reaped { left: false });
+        assert_eq!(case.take(), [Action::Exit(Exit(code))]);
+    }
+}
+
+#[test]
+fn before_the_first_start_a_signal_that_ends_ends() {
+    for (number, ends) in [(libc::SIGTERM, true), (libc::SIGINT, true), (libc::SIGQUIT, true), (libc::SIGHUP, false)] {
+        let mut case = Case::with_worker();
+        case.take();
+        case.signal(number);
+        assert_eq!(case.take() == [Action::Reap], ends);
+    }
+    let mut case = Case::with_worker();
+    case.say(ToInit::Process(Box::new(ProcessSpec { stop_signal: Some(libc::SIGWINCH), ..spec() })));
+    case.take();
+    case.signal(libc::SIGWINCH);
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit::by_signal(libc::SIGWINCH))]);
+}
+
+#[test]
+fn shutdown_timeout_kills() {
+    let mut case = Case::plain(ProcessSpec { shutdown_timeout: Some(Duration::from_secs(5)), ..spec() });
+    case.signal(libc::SIGTERM);
+    case.take();
+    case.wait(Duration::from_secs(4));
+    assert_eq!(case.take(), []);
+    case.wait(Duration::from_secs(1));
+    assert_eq!(case.take(), [kill_group(FIRST)]);
+    assert_eq!(case.machine.deadline(), None);
+}
+
+#[test]
+fn a_restart_stops_kills_the_rest_and_starts() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    assert_eq!(case.take(), [to_main(libc::SIGTERM)]);
+    case.say(ToInit::Reload { id: 2, process: MAIN.into(), action: ReloadAction::Restart });
+    case.signal(libc::SIGUSR1);
+    assert_eq!(case.take(), []);
+    case.wait(Duration::from_secs(10));
+    assert_eq!(case.take(), [kill_group(FIRST)]);
+    case.dies(FIRST, libc::SIGKILL);
+    let usr1 = Action::Kill { target: Target::Pid(FIRST + 1), signal: libc::SIGUSR1 };
+    assert_eq!(case.take(), [kill_group(FIRST), Action::Spawn { process: 0 }, done(1), done(2), usr1]);
+}
+
+#[test]
+fn main_that_dies_by_itself_is_no_restart() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    assert_eq!(case.take(), []);
+    case.dies(FIRST, exited(4));
+    case.take();
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit(4))]);
+}
+
+#[test]
+fn held_processes_wait_over_a_workers_death() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.say(ToInit::Owe("web".into()));
+    case.dies(FIRST, exited(0));
+    case.dies(WORKER, libc::SIGKILL);
+    case.take();
+    case.wait(Duration::from_secs(1));
+    let welcome = ToWorker::Welcome { started: true, owed: vec!["web".into()], held: vec![MAIN.into()] };
+    assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
+    case.say(ToInit::Start);
+    assert_eq!(case.take(), []);
+    case.say(ToInit::Release(vec![MAIN.into()]));
+    assert_eq!(case.take(), [Action::Spawn { process: 0 }]);
+}
+
+#[test]
+fn a_term_while_stopped_and_held_ends() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.signal(libc::SIGTERM);
+    case.dies(FIRST, exited(0));
+    case.take();
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit(143))]);
+}
+
+#[test]
+fn reload_by_signal_goes_to_main_and_says_so() {
+    let mut case = Case::with_worker();
+    case.say(ToInit::Process(Box::new(spec())));
+    case.take();
+    let hup = |id| ToInit::Reload { id, process: MAIN.into(), action: ReloadAction::Signal(libc::SIGHUP) };
+    case.say(hup(1));
+    assert_eq!(case.take(), [Action::Tell(ToWorker::Reloaded { id: 1, outcome: Outcome::NotRunning })]);
+    case.say(ToInit::Start);
+    case.take();
+    case.say(hup(2));
+    assert_eq!(case.take(), [Action::Reload { id: 2, target: Target::Pid(FIRST), signal: libc::SIGHUP }]);
+    case.say(ToInit::Reload { id: 3, process: "nope".into(), action: ReloadAction::Restart });
+    let outcome = Outcome::Failed("there is no process `nope`".into());
+    assert_eq!(case.take(), [Action::Tell(ToWorker::Reloaded { id: 3, outcome })]);
+}
+
+#[test]
+fn an_asked_exit_stops_main_first_and_forwards_meanwhile() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Exit { code: 75, reason: "template `a` changed".into() });
+    case.signal(libc::SIGTERM);
+    assert_eq!(case.take(), [to_main(libc::SIGTERM), to_main(libc::SIGTERM)]);
+    case.dies(WORKER, exited(0));
+    assert_eq!(case.take(), [Action::Unlink]);
+    case.dies(FIRST, exited(0));
+    assert_eq!(case.take(), [Action::LastWord(Exit::RELOAD, "template `a` changed".into()), Action::Reap]);
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn three_deaths_before_the_first_start_are_the_end() {
+    let mut case = Case::with_worker();
+    case.say(ToInit::Command(70));
+    for _ in 0..2 {
+        case.dies(WORKER, libc::SIGKILL);
+        case.wait(Duration::from_secs(1));
+    }
+    let forks = |seen: &[Action]| seen.iter().filter(|action| **action == Action::ForkWorker).count();
+    let seen = case.take();
+    assert_eq!(forks(&seen), 3);
+    assert_eq!(seen.iter().filter(|action| **action == kill_group(70)).count(), 1);
+    case.dies(WORKER, exited(1));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take().last(), Some(&Action::Exit(Exit::INTERNAL)));
+}
+
+#[test]
+fn backoff_grows_to_a_minute_and_a_good_life_resets_it() {
+    let mut case = Case::running(spec());
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        case.dies(WORKER, exited(1));
+        let pause = case.machine.deadline().unwrap() - case.now;
+        pauses.push(pause.as_millis());
+        case.wait(pause);
+    }
+    assert_eq!(pauses[..4], [100, 200, 400, 800]);
+    assert_eq!(pauses[11], 60_000);
+    case.now += Duration::from_secs(60);
+    case.dies(WORKER, exited(1));
+    assert_eq!((case.machine.deadline().unwrap() - case.now).as_millis(), 100);
+}
+
+#[test]
+fn a_finished_worker_is_let_go() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Finished);
+    case.feed(Event::Closed);
+    assert_eq!(case.machine.deadline(), None);
+    case.dies(WORKER, exited(0));
+    assert_eq!(case.take(), [Action::Unlink, Action::Settle]);
+    assert_eq!(case.machine.deadline(), None);
+    assert!(case.machine.spec(0).is_none());
+}
+
+#[test]
+fn a_worker_that_only_closes_its_link_is_killed() {
+    let mut case = Case::running(spec());
+    case.feed(Event::Closed);
+    case.wait(Duration::from_secs(1));
+    assert_eq!(case.take(), [Action::Kill { target: Target::Pid(WORKER), signal: libc::SIGKILL }]);
+}
+
+#[test]
+fn dangerous_or_endless_messages_break_the_worker() {
+    let kill = Action::Kill { target: Target::Pid(WORKER), signal: libc::SIGKILL };
+    for message in [ToInit::Command(1), ToInit::Command(-1), ToInit::Owe("x".repeat(5000)), ToInit::Start] {
+        let mut case = Case::with_worker();
+        case.take();
+        case.say(message);
+        assert_eq!(case.take().last(), Some(&kill));
+    }
+}
+
+/// What can happen, in any order.
+#[derive(Debug, Clone)]
+enum Step {
+    Signal(i32),
+    MainDies(i32),
+    WorkerDies(i32),
+    Say(u8),
+    Closed,
+    Pass(u64),
+    Reaped(bool),
+    Answer(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => prop_oneof![Just(libc::SIGTERM), 1..=64i32].prop_map(Step::Signal),
+        1 => (0..=255i32).prop_map(|code| Step::MainDies(code << 8)),
+        1 => (1..=64i32).prop_map(Step::MainDies),
+        1 => (0..=1i32).prop_map(|code| Step::WorkerDies(code << 8)),
+        6 => (0..9u8).prop_map(Step::Say),
+        1 => Just(Step::Closed),
+        2 => (0..20_000u64).prop_map(Step::Pass),
+        2 => any::<bool>().prop_map(Step::Reaped),
+        6 => proptest::bool::weighted(0.9).prop_map(Step::Answer),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+/// The kernel as a model: what runs, what was asked of it.
+#[derive(Default)]
+struct World {
+    spawning: Option<usize>,
+    forking: bool,
+    main: Option<i32>,
+    worker: Option<i32>,
+    next_pid: i32,
+    /// Stop signals sent to the running main by init itself, and not as an answer to a signal.
+    stops: usize,
+    exit: Option<Exit>,
+    decided: bool,
+    /// TERMs that reached main or ended proem, in the order that they arrived: none may be missing.
+    terms_in: usize,
+    terms_out: usize,
+}
+
+fn message(number: u8) -> ToInit {
+    match number {
+        0 => ToInit::Process(Box::new(spec())),
+        1 | 2 => ToInit::Start,
+        3 => ToInit::Hold(vec![MAIN.into()]),
+        4 => ToInit::Release(vec![MAIN.into()]),
+        5 => ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart },
+        6 => ToInit::Reload { id: 2, process: MAIN.into(), action: ReloadAction::Signal(libc::SIGHUP) },
+        7 => ToInit::Finished,
+        _ => ToInit::Exit { code: 75, reason: "asked".into() },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_any_order(steps in steps(), plain in any::<bool>()) {
+        let mut machine = Machine::new(plain.then(spec), !plain);
+        let mut world = World { next_pid: FIRST, ..World::default() };
+        let mut now = Instant::now();
+        let mut out = Vec::new();
+        machine.begin(now, &mut out);
+        // main's own end: (status, asked to stop by init at that time).
+        let mut own_end: Option<i32> = None;
+        let mut settled = 0;
+        for step in steps {
+            for action in out.drain(..) {
+                prop_assert!(world.exit.is_none(), "{action:?} after exit");
+                match action {
+                    Action::Spawn { process } => {
+                        prop_assert!(!world.decided, "a spawn after the end was decided");
+                        prop_assert!(world.main.is_none() && world.spawning.is_none(), "two mains");
+                        world.spawning = Some(process);
+                    }
+                    Action::ForkWorker => {
+                        prop_assert!(!world.decided && world.worker.is_none() && !world.forking);
+                        world.forking = true;
+                    }
+                    Action::Kill { target: Target::Pid(pid), signal: libc::SIGTERM } if Some(pid) == world.main => {
+                        if settled > 0 { settled -= 1; world.terms_out += 1 } else { world.stops += 1 }
+                        prop_assert!(world.stops <= 1 || world.decided, "two stop protocols");
+                    }
+                    Action::Reap => world.decided = true,
+                    Action::Exit(exit) => world.exit = Some(exit),
+                    _ => {}
+                }
+            }
+            if world.exit.is_some() { break }
+            let event = match step {
+                Step::Signal(number) => {
+                    if number == libc::SIGTERM && !world.decided && (world.main.is_some() || world.spawning.is_some()) {
+                        world.terms_in += 1;
+                        settled += 1;
+                    }
+                    let before_start = world.main.is_none() && world.spawning.is_none();
+                    machine.handle(now, Event::Signal { number, from_self: false }, &mut out);
+                    if number == libc::SIGTERM && before_start && !world.decided {
+                        prop_assert!(out.contains(&Action::Reap), "a TERM with nobody to get it must end proem");
+                    }
+                    continue;
+                }
+                Step::MainDies(status) => {
+                    let Some(pid) = world.main.take() else { continue };
+                    if world.stops == 0 && !world.decided { own_end = Some(status) }
+                    world.stops = 0;
+                    Event::Exited { pid, status }
+                }
+                Step::WorkerDies(status) => {
+                    let Some(pid) = world.worker.take() else { continue };
+                    Event::Exited { pid, status }
+                }
+                Step::Say(number) => {
+                    if world.worker.is_none() { continue }
+                    Event::Message(message(number))
+                }
+                Step::Closed if world.worker.is_some() => Event::Closed,
+                Step::Closed => continue,
+                Step::Pass(millis) => { now += Duration::from_millis(millis); Event::Due }
+                Step::Reaped(left) => {
+                    // The kernel's word is true: a child that runs is left.
+                    Event::Reaped { left: left || world.main.is_some() || world.worker.is_some() }
+                }
+                Step::Answer(good) => {
+                    if std::mem::take(&mut world.forking) {
+                        if good { world.worker = Some(WORKER); Event::Forked { pid: WORKER } }
+                        else { Event::NotForked { reason: "no".into() } }
+                    } else if let Some(process) = world.spawning.take() {
+                        world.next_pid += 1;
+                        if good { world.main = Some(world.next_pid); Event::Spawned { process, pid: world.next_pid } }
+                        else { Event::Refused { process, failure: Failure::new(Exit::NOT_FOUND, "no") } }
+                    } else { continue }
+                }
+            };
+            machine.handle(now, event, &mut out);
+            if let Some(status) = own_end {
+                // It ended by itself: the end is decided, with its code and no other.
+                prop_assert!(world.decided || out.contains(&Action::Reap), "main's end went unnoticed");
+                let code = decode(status);
+                let mut fin = Vec::new();
+                machine.handle(now, Event::Reaped { left: false }, &mut fin);
+                prop_assert_eq!(fin.last(), Some(&Action::Exit(code.unwrap_or(Exit(255)))));
+                break;
+            }
+        }
+        prop_assert!(world.terms_out <= world.terms_in);
+        // Whatever is armed fires once: time alone brings no endless stream of wakeups at one instant.
+        if let Some(at) = machine.deadline() && world.exit.is_none() && own_end.is_none() && world.spawning.is_none() {
+            let mut out = Vec::new();
+            machine.handle(at, Event::Due, &mut out);
+            prop_assert!(machine.deadline().is_none_or(|next| next > at), "a timer that was due is due again");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The shell around the machine: one loop that waits, turns what happened into events and carries the actions out.
+
+use super::machine::{Action, Event, Machine, Target};
+use super::terminal::Terminal;
+use super::wait::{self, Signals};
+use super::worker::{self, Link, Received};
+use super::{WorkerMain, last_word, spawn, sweep};
+use crate::exit::Exit;
+use crate::link::{Outcome, ProcessSpec, ToWorker};
+use crate::log;
+use crate::os::exec::{self, Image};
+use crate::os::fds;
+use crate::os::inherited::Inherited;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Instant;
+
+/// Messages that are read from the link before signals are looked at again: a worker cannot keep init from them.
+const MESSAGES_A_ROUND: usize = 64;
+
+pub struct Shell<'a, 'w> {
+    machine: Machine,
+    worker: Option<&'a mut WorkerMain<'w>>,
+    link: Option<Link>,
+    signals: Signals,
+    inherited: &'a Inherited,
+    actions: VecDeque<Action>,
+    /// Filled by the machine, then moved to `actions`; kept for its memory.
+    decided: Vec<Action>,
+    terminal: Option<Terminal>,
+    /// main's latest process group, for the terminal.
+    main_group: Option<i32>,
+    /// Descriptors of socket activation, kept for the next start of main.
+    listen_fds: Option<Vec<RawFd>>,
+    /// main has been started: init sits in `/` and has closed what it inherited.
+    apart: bool,
+    /// Where proem was started, for restarts. The path, not a descriptor: that would pin the mount.
+    cwd: Option<Vec<u8>>,
+    reap_wanted: bool,
+    exit: Option<Exit>,
+}
+
+impl<'a, 'w> Shell<'a, 'w> {
+    pub fn new(
+        main: Option<ProcessSpec>,
+        worker: Option<&'a mut WorkerMain<'w>>,
+        inherited: &'a Inherited,
+    ) -> io::Result<Shell<'a, 'w>> {
+        // Before init opens anything: what is open from 3 up is not init's.
+        let listen_fds = listen_fds();
+        Ok(Shell {
+            machine: Machine::new(main, worker.is_some()),
+            worker,
+            link: None,
+            signals: Signals::new()?,
+            inherited,
+            actions: VecDeque::new(),
+            decided: Vec::new(),
+            terminal: Terminal::in_foreground(),
+            main_group: None,
+            listen_fds,
+            apart: false,
+            cwd: None,
+            reap_wanted: false,
+            exit: None,
+        })
+    }
+
+    /// The loop.
+    pub fn run(mut self) -> Exit {
+        self.machine.begin(Instant::now(), &mut self.decided);
+        self.perform_all();
+        loop {
+            // A decided end asks for a round of reaping: nothing may be left, and then nothing will wake us.
+            while std::mem::take(&mut self.reap_wanted) && self.exit.is_none() {
+                self.reap();
+            }
+            if let Some(exit) = self.exit {
+                if let Some(terminal) = self.terminal {
+                    terminal.take_back(self.main_group);
+                }
+                return exit;
+            }
+            let deadline = self.machine.deadline();
+            let ready = wait::wait(&self.signals, self.link.as_ref().map(Link::fd), deadline);
+            if ready.signals {
+                self.read_signals();
+            }
+            if ready.link {
+                self.read_link(MESSAGES_A_ROUND);
+            }
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                self.feed(Event::Due);
+            }
+        }
+    }
+
+    /// One event, and all that follows from it.
+    fn feed(&mut self, event: Event) {
+        self.machine.handle(Instant::now(), event, &mut self.decided);
+        self.perform_all();
+    }
+
+    fn perform_all(&mut self) {
+        self.actions.extend(self.decided.drain(..));
+        while let Some(action) = self.actions.pop_front() {
+            if let Some(answer) = self.perform(action) {
+                self.machine.handle(Instant::now(), answer, &mut self.decided);
+                self.actions.extend(self.decided.drain(..));
+            }
+        }
+    }
+
+    fn read_signals(&mut self) {
+        let own = i32::try_from(std::process::id()).unwrap_or(-1);
+        loop {
+            let (arrived, count) = self.signals.read::<8>();
+            for signal in &arrived[..count] {
+                self.reap_wanted |= signal.number == libc::SIGCHLD;
+                self.feed(Event::Signal { number: signal.number, from_self: signal.pid == own });
+            }
+            if count < arrived.len() {
+                return;
+            }
+        }
+    }
+
+    /// Reaps all that has ended: SIGCHLD does not say how many, and its sender may not be the one who ended.
+    fn reap(&mut self) {
+        loop {
+            match wait::reap() {
+                Ok((pid, status)) => {
+                    if self.machine.worker_pid() == Some(pid) {
+                        // What it said before it ended counts, `Finished` above all.
+                        self.read_link(usize::MAX);
+                    }
+                    self.feed(Event::Exited { pid, status });
+                }
+                Err(left) => return self.feed(Event::Reaped { left }),
+            }
+        }
+    }
+
+    fn read_link(&mut self, most: usize) {
+        for _ in 0..most {
+            let event = match self.link.as_mut().map(Link::receive) {
+                None | Some(Received::Nothing) => return,
+                Some(Received::Message(message)) => Event::Message(message),
+                Some(Received::Closed) => {
+                    self.link = None;
+                    Event::Closed
+                }
+                Some(Received::Broken) => Event::Broken,
+            };
+            self.feed(event);
+        }
+    }
+
+    /// Carries one action out; what came of it, where that is an event.
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { process } => return Some(self.spawn(process)),
+            Action::Kill { target, signal } => {
+                // Gone already, or somebody else's now: both are no reason to stop.
+                let _ = kill(target, signal);
+            }
+            Action::Reload { id, target, signal } => {
+                let outcome = match kill(target, signal) {
+                    Ok(()) => Outcome::Done,
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Outcome::NotRunning,
+                    Err(error) => Outcome::Failed(error.to_string()),
+                };
+                return self.tell(&ToWorker::Reloaded { id, outcome });
+            }
+            Action::ForkWorker => return self.fork_worker(),
+            Action::Unlink => self.link = None,
+            Action::Tell(message) => return self.tell(&message),
+            Action::Reap => self.reap_wanted = true,
+            Action::Sweep { signal } => sweep::signal_all(signal, &self.machine.groups()),
+            Action::Log(level, message) => log::event(level, &message),
+            Action::LastWord(exit, reason) => last_word(exit, &reason),
+            Action::Settle => self.settle(),
+            Action::Exit(exit) => self.exit = Some(exit),
+        }
+        None
+    }
+
+    fn tell(&mut self, message: &ToWorker) -> Option<Event> {
+        let sent = self.link.as_ref().is_none_or(|link| link.send(message).is_ok());
+        (!sent).then_some(Event::Broken)
+    }
+
+    fn fork_worker(&mut self) -> Option<Event> {
+        self.link = None;
+        let worker = self.worker.as_mut()?;
+        Some(match worker::fork(worker) {
+            Ok((pid, link)) => {
+                self.link = Some(link);
+                Event::Forked { pid }
+            }
+            Err(error) => Event::NotForked { reason: error.to_string() },
+        })
+    }
+
+    fn spawn(&mut self, process: usize) -> Event {
+        let is_main = self.machine.is_main(process);
+        let Some(spec) = self.machine.spec(process) else {
+            let failure = crate::error::Failure::new(Exit::INTERNAL, "there is nothing to start");
+            return Event::Refused { process, failure };
+        };
+        // A restart begins where the first start did.
+        let moved;
+        let spec = match &self.cwd {
+            Some(cwd) if spec.workdir.is_none() => {
+                moved = ProcessSpec { workdir: Some(cwd.clone()), ..spec.clone() };
+                &moved
+            }
+            _ => spec,
+        };
+        exec::hand_over_stdio(spec);
+        let terminal = self.terminal.filter(|terminal| is_main && terminal.is_ours(self.main_group));
+        let mut image = Image::new(spec, self.listen_fds.as_deref().filter(|_| is_main));
+        match spawn::spawn(&mut image, terminal, self.inherited) {
+            Ok(pid) => {
+                drop(image);
+                if is_main {
+                    self.main_group = Some(pid);
+                    self.stand_apart();
+                }
+                Event::Spawned { process, pid }
+            }
+            Err(failure) => Event::Refused { process, failure },
+        }
+    }
+
+    /// main has what proem was started with; init keeps none of it: a pipe that main closes gives EOF to its reader, and
+    /// the mount that it works on can be unmounted.
+    fn stand_apart(&mut self) {
+        if std::mem::replace(&mut self.apart, true) {
+            return;
+        }
+        let mut keep = vec![self.signals.as_raw_fd()];
+        keep.extend(self.link.as_ref().map(Link::fd));
+        if self.machine.may_restart() {
+            self.cwd = std::env::current_dir().ok().map(|dir| dir.into_os_string().into_vec());
+            for fd in self.listen_fds.iter().flatten().copied() {
+                fds::set_cloexec(fd, true);
+                keep.push(fd);
+            }
+        }
+        fds::close_from_3(&keep);
+        // SAFETY: a NUL-terminated path; where `/` is refused, init stays where it is.
+        unsafe { libc::chdir(c"/".as_ptr()) };
+    }
+
+    /// No worker any more: the memory that its start and its messages took goes back.
+    fn settle(&mut self) {
+        self.link = None;
+        self.worker = None;
+        self.cwd = None;
+        self.actions.shrink_to_fit();
+        #[cfg(target_env = "gnu")]
+        // SAFETY: gives free pages of the heap back to the kernel; init has one thread.
+        unsafe {
+            libc::malloc_trim(0)
+        };
+    }
+}
+
+fn kill(target: Target, signal: i32) -> io::Result<()> {
+    let to = match target {
+        Target::Pid(pid) => pid,
+        Target::Group(group) => -group,
+    };
+    // 0 and -1 are everybody to kill(2); no pid of a child is 1 or less.
+    if (-1..=1).contains(&to) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    // SAFETY: takes plain numbers.
+    if unsafe { libc::kill(to, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptors of socket activation (`sd_listen_fds(3)`), if they are meant for this process.
+fn listen_fds() -> Option<Vec<RawFd>> {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let count = number("LISTEN_PID").filter(|pid| *pid == std::process::id()).and_then(|_| number("LISTEN_FDS"))?;
+    let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024)?;
+    Some((3..3 + count).filter(|fd| fds::is_open(*fd)).collect())
+}

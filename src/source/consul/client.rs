@@ -1,0 +1,255 @@
+//! One `GET` of Consul's HTTP API: its parameters, its headers, and its refusals in words.
+
+use super::settings::{Settings, Token};
+use super::{Consistency, Options};
+use crate::net::http::{self, Cause, KeepSlash, NoAnswer};
+use crate::source::{Retry, SourceError};
+use reqwest::header::{HeaderMap, HeaderName};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An answer that nobody has to wait for comes within this time.
+const AT_ONCE: Duration = Duration::from_secs(30);
+/// What a blocking query may take beyond its own wait.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// What is asked for.
+pub(super) struct Endpoint {
+    /// Percent-encoded, from `/v1/`, with its own query after `?` (which is always there).
+    pub path: String,
+    /// In messages, in backticks: `config/app/`.
+    pub what: String,
+    /// The ACL rule that allows it.
+    pub rule: String,
+}
+
+/// How it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// As it is now.
+    AtOnce,
+    /// When it is newer than this index, or the wait is over. 0 is at once.
+    Newer(u64),
+    /// As it is now, whatever the source's consistency: the leader's word, verified by a quorum.
+    Verified,
+}
+
+/// What Consul answered.
+pub(super) struct Reply {
+    /// `X-Consul-Index`.
+    pub index: u64,
+    /// Whether the server that answered knows a leader; else its data can be old.
+    pub known_leader: bool,
+    /// Whether the token hid a part of the answer (since Consul 1.12).
+    pub filtered: bool,
+    /// 200, or 404.
+    pub exists: bool,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// Why Consul did not answer that.
+pub(super) struct Refusal {
+    /// 403: the token may not.
+    pub denied: bool,
+    /// What is said.
+    pub error: SourceError,
+}
+
+/// Why a round of a watch ended without a value.
+pub(super) struct Fault {
+    /// Consul answered, and what it said is the trouble: the watch goes on from there. Else everything is read again.
+    pub keep_watching: bool,
+    /// What is said.
+    pub error: SourceError,
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        Fault { keep_watching: false, error: refusal.error }
+    }
+}
+
+/// Reads from one Consul in one way.
+pub(super) struct Client {
+    http: Arc<http::Client>,
+    token: Token,
+    by_default: bool,
+    /// The parameters of every request, each after `&`.
+    fixed: String,
+    consistency: Consistency,
+    wait: Duration,
+}
+
+impl Client {
+    /// Connects to nothing yet.
+    pub(super) fn new(settings: Settings, options: Options) -> Client {
+        let mut fixed = String::new();
+        let parameters = [("dc", options.datacenter.or(settings.datacenter)), ("ns", settings.namespace)];
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                // Writing to a String cannot fail.
+                let _ = write!(fixed, "&{name}=");
+                http::encode(&mut fixed, &value, KeepSlash::No);
+            }
+        }
+        let http = http::Client::shared(settings.address, settings.tls);
+        let Options { consistency, wait, .. } = options;
+        Client { http, token: settings.token, by_default: settings.by_default, fixed, consistency, wait }
+    }
+
+    /// How long a blocking query waits.
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// Asks, and waits as long as `ask` says.
+    pub(super) async fn get(&self, endpoint: &Endpoint, ask: Ask) -> Result<Reply, Refusal> {
+        let mut path = format!("{}{}", endpoint.path, self.fixed);
+        let consistency = if ask == Ask::Verified { Consistency::Consistent } else { self.consistency };
+        path.push_str(match consistency {
+            Consistency::Default => "",
+            Consistency::Stale => "&stale",
+            Consistency::Consistent => "&consistent",
+        });
+        let mut deadline = AT_ONCE;
+        if let Ask::Newer(index @ 1..) = ask {
+            let _ = write!(path, "&index={index}&wait={}s", self.wait.as_secs());
+            // The server adds up to a sixteenth, so that watches do not all end at once.
+            deadline = self.wait + self.wait / 16 + SLACK;
+        }
+        let headers = self.headers().map_err(|error| Refusal { denied: false, error })?;
+        let answer = self
+            .http
+            .get(&path, headers, deadline)
+            .await
+            .map_err(|no_answer| Refusal { denied: false, error: self.unreachable(&no_answer) })?;
+        if !matches!(answer.status, 200 | 404) {
+            return Err(self.refused(endpoint, &answer));
+        }
+        let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(index) = header("x-consul-index").and_then(|text| text.parse().ok()) else {
+            let message = format!("{}: the answer has no X-Consul-Index", self.reading(endpoint));
+            let hint = "something other than Consul, or a proxy that drops headers, answers there";
+            return Err(Refusal { denied: false, error: later(message, Some(hint.to_owned())) });
+        };
+        Ok(Reply {
+            index,
+            known_leader: header("x-consul-knownleader") != Some("false"),
+            filtered: header("x-consul-results-filtered-by-acls") == Some("true"),
+            exists: answer.status == 200,
+            body: answer.body,
+        })
+    }
+
+    /// An error about the content of an answer: "read `config/app/` from consul at http://…: {why}".
+    pub(super) fn wrong_content(&self, endpoint: &Endpoint, why: &str) -> Fault {
+        let message = format!("{}: {why}", self.reading(endpoint));
+        Fault { keep_watching: true, error: SourceError { message, hint: None, retry: Retry::OnChange } }
+    }
+
+    /// An answer that proves nothing, because the server that gave it may be cut off from the others.
+    pub(super) fn no_leader(&self, endpoint: &Endpoint) -> Fault {
+        let message = format!("{}: the server that answered knows no leader", self.reading(endpoint));
+        let hint = "the last value stays until the servers have elected one".to_owned();
+        Fault { keep_watching: false, error: later(message, Some(hint)) }
+    }
+
+    fn reading(&self, endpoint: &Endpoint) -> String {
+        format!("read `{}` from consul at {}", endpoint.what, self.http.address())
+    }
+
+    fn headers(&self) -> Result<HeaderMap, SourceError> {
+        let (token, wrong) = match &self.token {
+            Token::None => return Ok(HeaderMap::new()),
+            Token::Value(token) => (token.clone(), "use the Consul token".to_owned()),
+            Token::File(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let reason = http::io_reason(&error);
+                    later(format!("read the token file `{}`: {reason}", path.display()), None)
+                })?;
+                (text, format!("use the token in `{}`", path.display()))
+            }
+        };
+        let token = token.trim();
+        let mut headers = HeaderMap::new();
+        match http::secret_header(token) {
+            Some(value) if !token.is_empty() => headers.insert(HeaderName::from_static("x-consul-token"), value),
+            Some(_) => return Err(later(format!("{wrong}: it is empty"), None)),
+            None => return Err(later(format!("{wrong}: it holds characters that no token has"), None)),
+        };
+        Ok(headers)
+    }
+
+    fn unreachable(&self, no_answer: &NoAnswer) -> SourceError {
+        let address = self.http.address();
+        let hint = match no_answer.cause {
+            Cause::Refused if self.by_default => {
+                Some("CONSUL_HTTP_ADDR is unset and 127.0.0.1 is this container; use the host's address".to_owned())
+            }
+            Cause::Refused if address.is_loopback() => {
+                Some("a loopback address is this container; use the host's address".to_owned())
+            }
+            Cause::Name => Some("is this container in Consul's network? see /etc/resolv.conf".to_owned()),
+            Cause::Certificate => Some(
+                "CONSUL_CACERT (or `ca_file`) names the CA, CONSUL_TLS_SERVER_NAME (or `tls_server_name`) the name"
+                    .to_owned(),
+            ),
+            Cause::Handshake => Some(
+                "is this the https port? a server that verifies clients needs CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY"
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        later(format!("reach consul at {address}: {}", no_answer.reason), hint)
+    }
+
+    fn refused(&self, endpoint: &Endpoint, answer: &http::Answer) -> Refusal {
+        let said = first_line(&answer.body);
+        let denied = answer.status == 403;
+        let hint = if denied {
+            let rule = &endpoint.rule;
+            Some(match &self.token {
+                Token::None => format!("no token is given: CONSUL_HTTP_TOKEN_FILE names one that has `{rule}`"),
+                Token::Value(_) => format!("the token needs `{rule}`"),
+                Token::File(path) => format!("the token in `{}` needs `{rule}`", path.display()),
+            })
+        } else if said.contains("HTTP request to an HTTPS server") {
+            Some("CONSUL_HTTP_SSL=true, or an address with https://".to_owned())
+        } else if matches!(answer.status, 301..=308) {
+            Some("redirects are not followed: use the address that it leads to".to_owned())
+        } else if answer.status == 504 {
+            Some("a proxy gave up waiting: `?wait=` below its idle timeout, for example `?wait=50s`".to_owned())
+        } else {
+            None
+        };
+        let separator = if said.is_empty() { "" } else { " " };
+        let message = format!("{}: {}{separator}{said}", self.reading(endpoint), answer.status);
+        Refusal { denied, error: later(message, hint) }
+    }
+}
+
+fn later(message: String, hint: Option<String>) -> SourceError {
+    SourceError { message, hint, retry: Retry::Later }
+}
+
+/// The server's words: short, one line, without control characters.
+fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(800)]);
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_are_cut() {
+        assert_eq!(first_line(b"No cluster leader\nmore"), "No cluster leader");
+        assert_eq!(first_line(b"\x1b[31mred"), "[31mred");
+        assert_eq!(first_line(&[b'x'; 5000]).len(), 200);
+        assert_eq!(first_line(b""), "");
+    }
+}

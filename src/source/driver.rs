@@ -1,0 +1,259 @@
+//! Runs every layer of every source: reads local ones when asked to, watches files, runs remote ones on their thread,
+//! retries. It logs nothing of their errors: [`super::layers`] says what is worth a line.
+//!
+//! The worker's loop owns time and order: updates of other threads come through `send`, everything local happens inside
+//! calls of that loop. What cannot change costs no thread and no memory.
+
+use super::backoff::{Backoff, random};
+use super::kind::{self, Opened};
+use super::layers::LayerId;
+#[cfg(feature = "net")]
+use super::runtime::{Remotely, Runtime};
+use super::watcher::{Means, Watcher};
+use super::{Found, Local, Reading, SourceError, Watch, places};
+use crate::config::plan::{SourcePlan, StorePlan};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often what cannot be watched is looked at.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// How often a run that does not watch looks again at what is missing or wrong, while it waits for it.
+const WAITING: Duration = Duration::from_millis(500);
+
+/// What the worker's loop is told.
+#[derive(Debug)]
+pub enum Update {
+    /// A layer's answer: for [`super::layers::Layers::apply`].
+    Read(LayerId, Result<Reading, SourceError>),
+    /// A layer is proved to be what it was: for [`super::layers::Layers::fresh`].
+    Fresh(LayerId),
+    /// Something happened in a watched directory: call [`Driver::files_changed`]. Sent once until that is called.
+    Files,
+    /// Something happened to a path given to [`Driver::watch_path`].
+    Path(PathBuf),
+}
+
+/// Where updates of other threads go.
+pub(super) type Sink = Arc<dyn Fn(Update) + Send + Sync>;
+
+/// All layers, opened.
+pub struct Driver {
+    locals: Vec<Locally>,
+    paths: Vec<Watched>,
+    /// `None`: nothing is watched in this run.
+    watcher: Option<Watcher>,
+    #[cfg(feature = "net")]
+    _runtime: Option<Runtime>,
+}
+
+struct Locally {
+    id: LayerId,
+    source: Box<dyn Local>,
+    directories: Vec<PathBuf>,
+    due: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// A path that is not a layer: a template.
+struct Watched {
+    path: PathBuf,
+    directories: Vec<PathBuf>,
+    /// Polled next, and what it was when it was last looked at.
+    due: Option<Instant>,
+    stamp: Option<Stamp>,
+}
+
+/// Changes with every change of a file that matters here: device, inode, size, modification and change time.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Driver {
+    /// Opens all layers and starts the remote ones; local ones wait for [`Driver::read_all`]. Every layer that cannot be
+    /// opened is complained of, not only the first.
+    ///
+    /// `send` is called on other threads and must not block. Without `watch` nothing is watched: a layer that has a value is
+    /// never read again, one that has none yet is.
+    pub fn start(
+        plans: &[SourcePlan],
+        stores: &BTreeMap<String, StorePlan>,
+        watch: bool,
+        send: impl Fn(Update) + Send + Sync + Clone + 'static,
+    ) -> Result<Driver, Failure> {
+        let sink: Sink = Arc::new(send);
+        let mut locals = Vec::new();
+        #[cfg(feature = "net")]
+        let mut remotes = Vec::new();
+        let mut complaints = Vec::new();
+        let layers = plans.iter().flat_map(|plan| plan.layers.iter().map(move |layer| (plan, layer)));
+        for (index, (plan, layer)) in layers.enumerate() {
+            let id = LayerId(index);
+            match kind::open(layer, stores) {
+                Ok(Opened::Local(source)) => {
+                    let (directories, due, backoff) = (Vec::new(), None, Backoff::default());
+                    locals.push(Locally { id, source, directories, due, backoff });
+                }
+                #[cfg(feature = "net")]
+                Ok(Opened::Remote(source)) => remotes.push(Remotely { id, shown: layer.uri.shown(), source }),
+                Err(complaint) => complaints.push(Complaint {
+                    message: format!("source `{}`: {}", plan.name, complaint.message),
+                    hint: complaint.hint,
+                }),
+            }
+        }
+        if !complaints.is_empty() {
+            return Err(Failure { exit: Exit::CONFIG, complaints });
+        }
+        #[cfg(feature = "net")]
+        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, watch, &sink)?) };
+        let watcher = watch.then(|| Watcher::new(Arc::new(move || sink(Update::Files))));
+        Ok(Driver {
+            locals,
+            paths: Vec::new(),
+            watcher,
+            #[cfg(feature = "net")]
+            _runtime: runtime,
+        })
+    }
+
+    /// Reads every local layer, and from then on watches what can change.
+    pub fn read_all(&mut self, now: Instant) -> Vec<Update> {
+        (0..self.locals.len()).map(|at| self.read(at, now)).collect()
+    }
+
+    /// When [`Driver::due`] is to be called next; `None`: only events matter.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.locals.iter().filter_map(|layer| layer.due).chain(self.paths.iter().filter_map(|path| path.due)).min()
+    }
+
+    /// Does what is due: polls, `?every=`, retries.
+    pub fn due(&mut self, now: Instant) -> Vec<Update> {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let mut updates = Vec::new();
+        for at in 0..self.locals.len() {
+            if is_due(self.locals[at].due) {
+                updates.push(self.read(at, now));
+            }
+        }
+        for path in self.paths.iter_mut().filter(|path| is_due(path.due)) {
+            path.due = Some(now + POLL);
+            let stamp = stamp(&path.path);
+            if path.stamp != stamp {
+                path.stamp = stamp;
+                updates.push(Update::Path(path.path.clone()));
+            }
+        }
+        updates
+    }
+
+    /// Reads what may have changed by the events since the last call; whether it did is for the layers to compare.
+    pub fn files_changed(&mut self, now: Instant) -> Vec<Update> {
+        let Some(watcher) = &self.watcher else { return Vec::new() };
+        let touched = watcher.touched();
+        let is_touched = |directories: &[PathBuf]| match &touched {
+            None => !directories.is_empty(),
+            Some(paths) => directories.iter().any(|directory| {
+                paths.iter().any(|path| path == directory || path.parent() == Some(directory.as_path()))
+            }),
+        };
+        let layers: Vec<usize> =
+            (0..self.locals.len()).filter(|&at| is_touched(&self.locals[at].directories)).collect();
+        let paths: Vec<usize> = (0..self.paths.len()).filter(|&at| is_touched(&self.paths[at].directories)).collect();
+        let mut updates: Vec<Update> = layers.into_iter().map(|at| self.read(at, now)).collect();
+        for at in paths {
+            self.look_where(at, now);
+            updates.push(Update::Path(self.paths[at].path.clone()));
+        }
+        let used: BTreeSet<PathBuf> = self
+            .locals
+            .iter()
+            .flat_map(|layer| &layer.directories)
+            .chain(self.paths.iter().flat_map(|path| &path.directories))
+            .cloned()
+            .collect();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.keep(&used);
+        }
+        updates
+    }
+
+    /// Watches a path that is no layer, a template or a directory of them: [`Update::Path`] tells when something happened
+    /// to it. Watch first, then read. Does nothing in a run that does not watch.
+    pub fn watch_path(&mut self, path: &Path, now: Instant) {
+        let Ok(path) = std::path::absolute(path) else { return };
+        if self.watcher.is_none() || self.paths.iter().any(|known| known.path == path) {
+            return;
+        }
+        self.paths.push(Watched { stamp: stamp(&path), path, directories: Vec::new(), due: None });
+        self.look_where(self.paths.len() - 1, now);
+    }
+
+    /// Finds anew where a change of a path would show, and watches there.
+    fn look_where(&mut self, at: usize, now: Instant) {
+        let (Some(watcher), path) = (&mut self.watcher, &mut self.paths[at]) else { return };
+        for _ in 0..ROUNDS {
+            path.directories = places::of(&path.path);
+            let (new, means) = watcher.add(&path.directories);
+            path.due = (means == Means::Polling).then(|| now + POLL);
+            if !new {
+                break;
+            }
+        }
+    }
+
+    fn read(&mut self, at: usize, now: Instant) -> Update {
+        let layer = &mut self.locals[at];
+        layer.due = None;
+        let mut answer = layer.source.read();
+        match (layer.source.watch(), &mut self.watcher) {
+            (Watch::Every(interval), Some(_)) => layer.due = Some(now + interval),
+            (Watch::Directories(directories), Some(watcher)) => {
+                layer.directories = directories;
+                for _ in 0..ROUNDS {
+                    let (new, means) = watcher.add(&layer.directories);
+                    layer.due = (means == Means::Polling).then(|| now + POLL);
+                    if !new {
+                        break;
+                    }
+                    // What changed between the reading and the watch told nobody.
+                    answer = layer.source.read();
+                    if let Watch::Directories(directories) = layer.source.watch() {
+                        layer.directories = directories;
+                    }
+                }
+            }
+            (Watch::Never, _) | (_, None) => {}
+        }
+        let settled = matches!(&answer, Ok(Reading { found: Found::Value(_), .. }));
+        if answer.is_ok() {
+            layer.backoff.reset();
+        }
+        // Events tell of what is missing or wrong, but not of every cause of an error (a mount that comes back).
+        let again = match (&answer, &self.watcher, layer.source.watch()) {
+            (_, _, Watch::Never) => None,
+            (_, None, _) => (!settled).then_some(WAITING),
+            (Err(_), Some(_), _) => Some(layer.backoff.next(random())),
+            (Ok(_), Some(_), _) => None,
+        };
+        let again = again.map(|wait| now + wait);
+        layer.due = layer.due.into_iter().chain(again).min();
+        Update::Read(layer.id, answer)
+    }
+}
+
+/// How often a reading is repeated because it led to directories that were not watched yet. Links that are swapped faster
+/// than that are caught by the events of the last round.
+const ROUNDS: usize = 4;
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let of = std::fs::metadata(path).ok()?;
+    Some((of.dev(), of.ino(), of.size(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())))
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

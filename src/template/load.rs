@@ -1,0 +1,364 @@
+//! Loading: every file once, every mistake at once, every instance of Tera in one batch (one by one is quadratic).
+
+use super::nearest::nearest;
+use super::scan::{self, Call, Scan, What};
+use super::strict::{self, Edit};
+use super::token::{NotTera, quote, unquote};
+use super::{Engine, Escape, File, Input, LoadError, Template, catalog, filters, place};
+use crate::error::Complaint;
+use crate::exit::Exit;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tera::{ErrorKind, Tera};
+
+/// What prints everything that a template can see.
+const DUMP: &str = "__tera_context";
+
+/// A file's name in Tera.
+pub(super) fn tera_name(file: usize) -> String {
+    file.to_string()
+}
+
+/// A file that was read and scanned.
+struct Loaded {
+    name: String,
+    /// Where it is, to look up what it includes; `None` for an inline text.
+    dir: Option<PathBuf>,
+    text: String,
+    scan: Scan,
+    links: Vec<usize>,
+}
+
+struct Loader<'a> {
+    template_dir: &'a Path,
+    files: Vec<Loaded>,
+    by_path: HashMap<PathBuf, usize>,
+    /// Each with the file and offset that it is sorted by.
+    errors: Vec<((usize, usize), LoadError)>,
+}
+
+impl Engine {
+    /// Reads and checks every template and all that they include, looked up beside the including file, then in
+    /// `template_dir`. Every mistake there is, in the order of the inputs.
+    pub fn load(inputs: &[Input], template_dir: &Path) -> Result<Engine, Vec<LoadError>> {
+        let mut loader = Loader {
+            template_dir,
+            files: Vec::with_capacity(inputs.len()),
+            by_path: HashMap::new(),
+            errors: Vec::new(),
+        };
+        let roots: Vec<usize> = inputs.iter().filter_map(|input| loader.input(input)).collect();
+        let mut at = 0;
+        while at < loader.files.len() {
+            loader.links(at);
+            loader.calls(at);
+            at += 1;
+        }
+        if !loader.errors.is_empty() {
+            loader.errors.sort_by_key(|(place, _)| *place);
+            return Err(loader.errors.into_iter().map(|(_, error)| error).collect());
+        }
+        loader.build(inputs, &roots)
+    }
+}
+
+impl Loader<'_> {
+    fn input(&mut self, input: &Input) -> Option<usize> {
+        match &input.text {
+            Some(text) => Some(self.add(input.name.clone(), None, text.clone())),
+            None => match self.by_path.get(&input.path) {
+                Some(&file) => Some(file),
+                None => match read(&input.path) {
+                    Ok(text) => {
+                        let file = self.add(input.name.clone(), Some(&input.path), text);
+                        self.by_path.insert(input.path.clone(), file);
+                        Some(file)
+                    }
+                    Err(complaint) => {
+                        self.errors.push(((self.files.len(), 0), LoadError { complaint, exit: Exit::NO_INPUT }));
+                        None
+                    }
+                },
+            },
+        }
+    }
+
+    fn add(&mut self, name: String, path: Option<&Path>, text: String) -> usize {
+        let scan = scan::scan(&text).unwrap_or_else(|NotTera| {
+            let complaint = syntax_error(&name, &text).unwrap_or_else(|| {
+                Complaint::new(format!("{name}: an expression is too complex to be checked for what is not defined"))
+                    .hint("split it with `{% set … %}`")
+            });
+            self.errors.push(((self.files.len(), 0), LoadError { complaint, exit: Exit::DATA }));
+            Scan::default()
+        });
+        let dir = path.map(|path| path.parent().unwrap_or(Path::new("")).to_owned());
+        self.files.push(Loaded { name, dir, text, scan, links: Vec::new() });
+        self.files.len() - 1
+    }
+
+    fn wrong(&mut self, file: usize, at: &Range<usize>, message: &str, hint: Option<String>, exit: Exit) {
+        let loaded = &self.files[file];
+        let complaint = Complaint { message: place::message(&loaded.name, &loaded.text, at, message), hint };
+        self.errors.push(((file, at.start), LoadError { complaint, exit }));
+    }
+
+    /// Finds what a file includes and extends, and names it in Tera's terms.
+    fn links(&mut self, file: usize) {
+        for link in std::mem::take(&mut self.files[file].scan.links) {
+            let at = link.literal;
+            // An escape that Tera refuses is a mistake that Tera reports.
+            let Some(written) = unquote(&self.files[file].text[at.clone()]) else { continue };
+            let mut candidates: Vec<PathBuf> = self.files[file].dir.iter().map(|dir| dir.join(&written)).collect();
+            candidates.push(self.template_dir.join(&written));
+            candidates.dedup();
+            let found = candidates.iter().find_map(|path| self.by_path.get(path).copied());
+            let found = found.or_else(|| {
+                let path = candidates.iter().find(|path| path.exists())?.clone();
+                match read(&path) {
+                    Ok(text) => {
+                        let number = self.add(path.display().to_string(), Some(&path), text);
+                        self.by_path.insert(path, number);
+                        Some(number)
+                    }
+                    Err(complaint) => {
+                        self.wrong(file, &at, &complaint.message, complaint.hint, Exit::NO_INPUT);
+                        None
+                    }
+                }
+            });
+            match found {
+                Some(number) => {
+                    let loaded = &mut self.files[file];
+                    loaded.links.push(number);
+                    let insert = quote(&tera_name(number));
+                    loaded.scan.edits.push(Edit { at: at.start, removes: at.len(), insert, about: at.start });
+                }
+                None if candidates.iter().any(|path| path.exists()) => {}
+                None => {
+                    let looked: Vec<String> = candidates.iter().map(|path| format!("`{}`", path.display())).collect();
+                    let message = format!("`{written}` is not found");
+                    self.wrong(
+                        file,
+                        &at,
+                        &message,
+                        Some(format!("looked for {}", looked.join(" and "))),
+                        Exit::NO_INPUT,
+                    );
+                }
+            }
+        }
+        self.files[file].scan.edits.sort_by_key(|edit| edit.at);
+    }
+
+    /// Checks the names of filters, tests, functions and their arguments.
+    fn calls(&mut self, file: usize) {
+        for call in std::mem::take(&mut self.files[file].scan.calls) {
+            self.call(file, &call);
+        }
+        let loaded = &self.files[file];
+        let dumps: Vec<_> = loaded.scan.roots.iter().map(|root| root.name.clone()).collect();
+        for at in dumps {
+            if &self.files[file].text[at.clone()] == DUMP {
+                let hint = "name what you need: a whole source is `{{ app | yaml }}`".to_owned();
+                self.wrong(file, &at, &format!("`{DUMP}` would print every value"), Some(hint), Exit::DATA);
+            }
+        }
+    }
+
+    fn call(&mut self, file: usize, call: &Call) {
+        let text = |range: &Range<usize>| self.files[file].text[range.clone()].to_owned();
+        let name = text(&call.name);
+        let what = match call.what {
+            What::Filter => "filter",
+            What::Test => "test",
+            What::Function => "function",
+        };
+        let Some(entry) = catalog::find(call.what, &name) else {
+            let known = catalog::entries(call.what).iter().map(|entry| entry.name);
+            let hint = match nearest(&name, known.clone()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            return self.wrong(file, &call.name, &format!("no {what} is called `{name}`"), Some(hint), Exit::DATA);
+        };
+        let known = || entry.args.iter().map(|arg| arg.trim_end_matches('!'));
+        let given: Vec<String> = call.args.iter().map(text).collect();
+        for (range, arg) in call.args.iter().zip(&given) {
+            if !known().any(|name| name == arg) {
+                let hint = match nearest(arg, known()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None if entry.args.is_empty() => "it takes none".to_owned(),
+                    None => format!("it takes: {}", known().collect::<Vec<_>>().join(", ")),
+                };
+                let message = format!("{what} `{name}` has no argument `{arg}`");
+                self.wrong(file, range, &message, Some(hint), Exit::DATA);
+            }
+        }
+        for needed in entry.args.iter().filter_map(|arg| arg.strip_suffix('!')) {
+            if !given.iter().any(|arg| arg == needed) {
+                let hint = format!("write `{name}({needed}=…)`");
+                self.wrong(file, &call.name, &format!("{what} `{name}` needs `{needed}`"), Some(hint), Exit::DATA);
+            }
+        }
+    }
+
+    /// Hands everything to Tera.
+    fn build(self, inputs: &[Input], roots: &[usize]) -> Result<Engine, Vec<LoadError>> {
+        let closures: Vec<Vec<usize>> = roots.iter().map(|root| self.closure(*root)).collect();
+        let mut engine = Engine::default();
+        let mut batches: Vec<(Escape, BTreeSet<usize>)> = Vec::new();
+        let mut shared: BTreeMap<Escape, usize> = BTreeMap::new();
+        for ((input, root), files) in inputs.iter().zip(roots).zip(closures) {
+            // Components are global to an instance: two templates that each define a `button` must not meet.
+            let own = files.iter().any(|file| self.files[*file].scan.defines_components);
+            let instance = if own { None } else { shared.get(&input.escape).copied() }.unwrap_or_else(|| {
+                batches.push((input.escape, BTreeSet::new()));
+                batches.len() - 1
+            });
+            if !own {
+                shared.insert(input.escape, instance);
+            }
+            batches[instance].1.extend(&files);
+            let uses = files.iter().flat_map(|file| self.files[*file].uses()).collect();
+            engine.templates.push(Template { instance, file: *root, files, uses });
+        }
+        let mut texts = Vec::with_capacity(self.files.len());
+        for loaded in self.files {
+            let (text, map) = strict::apply(&loaded.text, &loaded.scan.edits);
+            texts.push(text);
+            let binds = loaded.scan.binds.iter().map(|range| loaded.text[range.clone()].to_owned()).collect();
+            let file = File { name: loaded.name, text: loaded.text, map, roots: loaded.scan.roots, binds };
+            engine.files.push(file);
+        }
+        let mut errors = Vec::new();
+        for (escape, files) in batches {
+            let mut tera = instance(escape);
+            let batch = files.iter().map(|file| (tera_name(*file), &texts[*file]));
+            if let Err(error) = tera.add_raw_templates(batch) {
+                engine.refused(&error, &files, &mut errors);
+            }
+            engine.instances.push(tera);
+        }
+        errors.dedup();
+        if errors.is_empty() { Ok(engine) } else { Err(errors) }
+    }
+
+    fn closure(&self, root: usize) -> Vec<usize> {
+        let mut files = vec![root];
+        let mut at = 0;
+        while at < files.len() {
+            for link in &self.files[files[at]].links {
+                if !files.contains(link) {
+                    files.push(*link);
+                }
+            }
+            at += 1;
+        }
+        files
+    }
+}
+
+impl Loaded {
+    fn uses(&self) -> impl Iterator<Item = String> {
+        let names = self.scan.roots.iter().filter(|root| root.bound != scan::Bound::Component);
+        let names = names.map(|root| self.text[root.name.clone()].to_owned());
+        names.chain(self.scan.reads_env.then(|| "env".to_owned()))
+    }
+}
+
+impl Engine {
+    /// Tera refused a batch: says why for each file, in the user's own lines.
+    fn refused(&self, error: &tera::Error, files: &BTreeSet<usize>, errors: &mut Vec<LoadError>) {
+        let mut wrong = |complaint| errors.push(LoadError { complaint, exit: Exit::DATA });
+        if let ErrorKind::SyntaxError(first) = error.kind() {
+            let complaints: Vec<_> = files
+                .iter()
+                .filter_map(|file| syntax_error(&self.files[*file].name, &self.files[*file].text))
+                .collect();
+            if !complaints.is_empty() {
+                return complaints.into_iter().for_each(wrong);
+            }
+            // As the user wrote it, it is fine: our edits made it too much for Tera.
+            let file: usize = first.filename().parse().unwrap_or_default();
+            let at = self.files[file].map.back(first.span().range.clone());
+            let message = self.placed(file, &at, &decapitalised(first.message()));
+            return wrong(Complaint::new(message).hint("split it with `{% set … %}`"));
+        }
+        let name = |tera: &str| {
+            let file = tera.parse::<usize>().ok().and_then(|file| self.files.get(file));
+            file.map_or_else(|| tera.to_owned(), |file| file.name.clone())
+        };
+        let chain = |names: &[String]| names.iter().map(|tera| name(tera)).collect::<Vec<_>>().join(" → ");
+        match error.kind() {
+            ErrorKind::CircularInclude { tpl, include_chain } => {
+                wrong(Complaint::new(format!("{}: it includes itself: {}", name(tpl), chain(include_chain))));
+            }
+            ErrorKind::CircularExtend { tpl, inheritance_chain } => {
+                wrong(Complaint::new(format!("{}: it extends itself: {}", name(tpl), chain(inheritance_chain))));
+            }
+            ErrorKind::Msg(reports) => {
+                for report in reports.split("\n\n") {
+                    wrong(self.reference_error(report));
+                }
+            }
+            _ => wrong(Complaint::new("failed to load the templates")),
+        }
+    }
+
+    /// One report of what a template refers to and what is not there: `error: …`, then `--> file:line:column`.
+    fn reference_error(&self, report: &str) -> Complaint {
+        let mut lines = report.lines();
+        let message = lines.next().unwrap_or_default().trim_start_matches("error: ");
+        let place = lines.next().and_then(|line| {
+            let mut parts = line.trim().strip_prefix("--> ")?.split(':').map(str::parse::<usize>);
+            Some((parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?))
+        });
+        let Some((file, line, _)) = place.filter(|(file, ..)| *file < self.files.len()) else {
+            // `Component … is defined in both` names files by number, which says nothing to the user.
+            let message = message.split(" is defined in both").next().unwrap_or(message);
+            return Complaint::new(format!("{} is defined more than once", decapitalised(message)));
+        };
+        // Edits stay within a line; the name in the message says where in it.
+        let text = &self.files[file].text;
+        let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let name = message.split('`').nth(1).unwrap_or_default();
+        let at = text[start..].find(name).map_or(start, |offset| start + offset);
+        Complaint::new(self.placed(file, &(at..at + name.len()), &decapitalised(message)))
+    }
+}
+
+fn decapitalised(message: &str) -> String {
+    let mut chars = message.trim_end_matches('.').chars();
+    chars.next().into_iter().flat_map(char::to_lowercase).chain(chars).collect()
+}
+
+/// Tera's word on a text alone, if it does not parse.
+fn syntax_error(name: &str, text: &str) -> Option<Complaint> {
+    let error = Tera::default().add_raw_template("", text).err()?;
+    let ErrorKind::SyntaxError(report) = error.kind() else { return None };
+    Some(Complaint::new(place::message(name, text, &report.span().range, &decapitalised(report.message()))))
+}
+
+/// An empty instance of Tera for one escaping.
+pub(super) fn instance(escape: Escape) -> Tera {
+    let mut tera = Tera::default();
+    tera.set_escape_fn(escape.function());
+    // The names that we give in Tera have no ending: all of them are escaped, or none.
+    let suffixes: &[&str] = if escape == Escape::None { &[] } else { &[""] };
+    tera.autoescape_on(suffixes.to_vec());
+    filters::register(&mut tera, escape);
+    tera
+}
+
+fn read(path: &Path) -> Result<String, Complaint> {
+    let failed = |cause: &str| Complaint::new(format!("failed to read template `{}`: {cause}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| {
+        let text = error.to_string();
+        failed(&text.split(" (os error").next().unwrap_or(&text).to_lowercase())
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        failed(&format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())).hint("save it as UTF-8")
+    })
+}

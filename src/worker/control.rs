@@ -1,0 +1,85 @@
+//! The worker's end of the link to init. Without init (`exec`, `render`) nobody is told.
+
+use crate::link::{self, ToInit, ToWorker};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// Tells init things. Cheap to clone; all clones share the socket.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    socket: Option<Arc<UnixStream>>,
+}
+
+/// What a new worker has to know of the ones before it; see [`ToWorker::Welcome`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Welcome {
+    /// main has been started already.
+    pub started: bool,
+    /// Groups whose reload is still owed.
+    pub owed: Vec<String>,
+    /// Processes that are held.
+    pub held: Vec<String>,
+}
+
+impl Control {
+    /// No init: `exec`, `render`.
+    pub fn none() -> Control {
+        Control::default()
+    }
+
+    /// Takes the worker's end of the socketpair.
+    pub fn new(link: OwnedFd) -> Control {
+        Control { socket: Some(Arc::new(UnixStream::from(link))) }
+    }
+
+    /// Whether there is an init that runs processes.
+    pub fn has_init(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Tells init. It blocks until init has taken it; when init is gone the reader learns of it, so an error here is
+    /// not looked at.
+    pub fn tell(&self, message: &ToInit) {
+        if let Some(socket) = &self.socket {
+            let _ = (&**socket).write_all(&link::encode(message));
+        }
+    }
+
+    /// Waits for the first message of a worker's life.
+    pub fn welcome(&self) -> Option<(Welcome, Reader)> {
+        let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
+        match reader.next()? {
+            ToWorker::Welcome { started, owed, held } => Some((Welcome { started, owed, held }, reader)),
+            ToWorker::Reloaded { .. } => None,
+        }
+    }
+}
+
+/// Receives what init says.
+#[derive(Debug)]
+pub struct Reader {
+    socket: Arc<UnixStream>,
+    inbox: link::Inbox,
+}
+
+impl Reader {
+    /// Blocks until the next message; `None` when init is gone (or speaks nonsense, which is the same to us).
+    pub fn next(&mut self) -> Option<ToWorker> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.inbox.message() {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => {}
+                Err(link::Broken) => return None,
+            }
+            match (&*self.socket).read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(n) => self.inbox.push(&buffer[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What reaches the worker's loop: typed messages from small threads that feed it.
+
+use crate::error::Complaint;
+use crate::link::ToWorker;
+use crate::publish::command::CommandResult;
+use crate::source::driver::Update;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// init said something.
+    Init(ToWorker),
+    /// init is gone: the worker ends, restarting nothing.
+    InitGone,
+    /// A source was read, or may have changed.
+    Source(Update),
+    /// A probe of the start gate (its index) is up, or why it is not.
+    Probe(usize, Result<(), Complaint>),
+    /// A check or reload command ended.
+    Command(u64, CommandResult),
+    /// Without init: a signal that ends proem.
+    Signal(i32),
+}

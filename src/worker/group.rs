@@ -1,0 +1,79 @@
+//! What the worker knows of one group while it runs.
+
+use super::schedule::Schedule;
+use crate::config::plan::GroupPlan;
+use crate::publish::{Committed, Fingerprint, Staged};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A group and where its publishing stands.
+#[derive(Debug)]
+pub struct Group {
+    /// Its templates, as the engine numbers them; in the order of the plan.
+    pub templates: Range<usize>,
+    /// The sources (their indexes) that its templates use.
+    pub uses: BTreeSet<usize>,
+    /// When it is published next.
+    pub schedule: Schedule,
+    /// What it is in the middle of.
+    pub job: Job,
+    /// Published (or found equal) since this worker began.
+    pub done: bool,
+    /// Content that a check refused: not tried again until an input changes it.
+    pub refused: Option<Fingerprint>,
+    /// init was asked to hold its processes.
+    pub held: bool,
+    /// Published, and its reload is still owed.
+    pub committed: Option<Committed>,
+    /// That a reload is owed was written to disk.
+    pub remembered: bool,
+}
+
+/// What a publish is about.
+#[derive(Debug, Clone, Copy)]
+pub struct What {
+    /// Of the new contents.
+    pub fingerprint: Fingerprint,
+    /// A content differs; otherwise only modes or owners are repaired, and nobody is told.
+    pub content: bool,
+    /// More than one file's content differs.
+    pub several: bool,
+}
+
+/// What a group waits for in the middle of a publish.
+#[derive(Debug)]
+pub enum Job {
+    /// Nothing.
+    Idle,
+    /// The check of the staged files (the command's id).
+    CheckStaged(u64, Box<Staged>, What),
+    /// The check after the renames (the command's id).
+    CheckCommitted(u64, Box<Committed>, What),
+}
+
+impl Job {
+    /// The command that the job waits for.
+    pub fn command(&self) -> Option<u64> {
+        match self {
+            Job::Idle => None,
+            Job::CheckStaged(id, ..) | Job::CheckCommitted(id, ..) => Some(*id),
+        }
+    }
+}
+
+impl Group {
+    /// A group that nothing has happened to.
+    pub fn new(plan: &GroupPlan, templates: Range<usize>, uses: BTreeSet<usize>) -> Group {
+        Group {
+            templates,
+            uses,
+            schedule: Schedule::new(plan.settle, plan.settle_max, plan.throttle),
+            job: Job::Idle,
+            done: false,
+            refused: None,
+            held: false,
+            committed: None,
+            remembered: false,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
+
+use super::group::{Group, Job, What};
+use super::{Worker, processes_of};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use crate::link::ToInit;
+use crate::publish::command::CommandResult;
+use crate::publish::{AfterError, Changes, CommitError, Committed, Places, PublishError, Rendered, Staged};
+use crate::source::Retry;
+use crate::source::layers::State;
+use crate::template::Context;
+use std::time::Instant;
+
+/// Why a group was not published.
+#[derive(Debug)]
+pub enum Problem {
+    /// Its inputs are not there, or do not render: waits for another input.
+    Input(Vec<Complaint>),
+    /// It could not be written: tried again with backoff.
+    Write(PublishError),
+}
+
+impl<'p> Worker<'p> {
+    /// Publishes every group that is due.
+    pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
+        for index in 0..self.groups.len() {
+            let group = &self.groups[index];
+            if !matches!(group.job, Job::Idle) {
+                continue;
+            }
+            // Before the first publish nobody watches the files: nothing to settle, nothing to throttle.
+            let due = group.schedule.due().is_some_and(|due| !group.done || due <= now);
+            if due {
+                self.groups[index].schedule.begin();
+                let outcome = self.publish(index, now);
+                self.settle(index, outcome, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows from an attempt.
+    fn settle(&mut self, index: usize, outcome: Result<(), Problem>, now: Instant) -> Result<(), Failure> {
+        let starting = !self.groups[index].done;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Problem::Input(complaints)) => {
+                self.groups[index].schedule.rest();
+                if starting {
+                    self.blocked(index, complaints)
+                } else {
+                    self.complain(&complaints, now);
+                    Ok(())
+                }
+            }
+            Err(Problem::Write(error)) if starting => Err(error.into()),
+            Err(Problem::Write(error)) => {
+                match error.retry {
+                    Retry::Later => self.groups[index].schedule.failed(now),
+                    Retry::OnChange => self.groups[index].schedule.rest(),
+                }
+                self.complain(&[error.complaint], now);
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
+        let plan = self.plan;
+        let group = &plan.groups[index];
+        let rendered = self.render(index)?;
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
+        let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
+        let Some(changes) = changes else {
+            self.equal(index);
+            return Ok(());
+        };
+        let what = What {
+            fingerprint: changes.fingerprint(),
+            content: changes.content_changed(),
+            several: changes.targets().count() > 1,
+        };
+        if what.content && self.groups[index].refused == Some(what.fingerprint) {
+            // Said when it was refused; another input may change it.
+            self.groups[index].schedule.rest();
+            return Ok(());
+        }
+        let check = what.content.then_some(group.check.as_ref()).flatten();
+        let staged = changes.stage().map_err(Problem::Write)?;
+        match check {
+            Some(check) if check.on_staged() => {
+                let argv = staged.check_command(check).map_err(Problem::Write)?;
+                let id = self.start_check(check, argv);
+                self.groups[index].job = Job::CheckStaged(id, Box::new(staged), what);
+                Ok(())
+            }
+            check => self.commit(index, staged, check, what, now),
+        }
+    }
+
+    /// The targets are what they should be already: whatever was held for this group may run.
+    fn equal(&mut self, index: usize) {
+        self.groups[index].done = true;
+        self.groups[index].refused = None;
+        self.groups[index].schedule.rest();
+        self.unhold(index);
+    }
+
+    fn commit(
+        &mut self,
+        index: usize,
+        staged: Staged,
+        check: Option<&CheckPlan>,
+        what: What,
+        now: Instant,
+    ) -> Result<(), Problem> {
+        if self.started && what.content {
+            // Told before the first rename, so that it outlives this worker.
+            self.owe(index);
+        }
+        // A single rename is its own transaction: nothing could start between its two states.
+        if check.is_some() || what.several {
+            self.hold(index);
+        }
+        let committed = match staged.commit() {
+            Ok(committed) => committed,
+            Err(CommitError { error, state }) => {
+                if state == AfterError::Undone {
+                    self.unhold(index);
+                    self.disown(index);
+                }
+                return Err(Problem::Write(error));
+            }
+        };
+        match check {
+            Some(check) => {
+                let id = self.start_check(check, check.command.clone());
+                self.groups[index].job = Job::CheckCommitted(id, Box::new(committed), what);
+                Ok(())
+            }
+            None => self.published(index, committed, what, now),
+        }
+    }
+
+    fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
+        committed.checked().map_err(Problem::Write)?;
+        self.unhold(index);
+        let targets: Vec<String> = committed.targets().iter().map(|path| path.display().to_string()).collect();
+        for target in &targets {
+            crate::info!("published {target}");
+        }
+        let group = &mut self.groups[index];
+        if group.done && what.content {
+            group.schedule.published(now);
+        } else {
+            group.schedule.rest();
+        }
+        group.done = true;
+        group.refused = None;
+        if self.owes(index) {
+            // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
+            self.groups[index].committed = Some(committed);
+            self.note_changed(targets);
+        } else {
+            committed.finish();
+        }
+        Ok(())
+    }
+
+    /// A check of a group ended.
+    pub(super) fn checked(&mut self, index: usize, result: &CommandResult, now: Instant) -> Result<(), Failure> {
+        let accepted = result.accepted();
+        let outcome = match std::mem::replace(&mut self.groups[index].job, Job::Idle) {
+            Job::Idle => Ok(()),
+            Job::CheckStaged(_, staged, what) if accepted => self.commit(index, *staged, None, what, now),
+            Job::CheckCommitted(_, committed, what) if accepted => self.published(index, *committed, what, now),
+            Job::CheckStaged(_, staged, what) => {
+                drop(staged);
+                return self.refused(index, what, result, now);
+            }
+            Job::CheckCommitted(_, committed, what) => match committed.roll_back() {
+                Ok(()) => {
+                    self.unhold(index);
+                    self.disown(index);
+                    return self.refused(index, what, result, now);
+                }
+                // Old beside new: what uses the group stays held until it is published whole.
+                Err(error) => Err(Problem::Write(error)),
+            },
+        };
+        self.settle(index, outcome, now)
+    }
+
+    fn refused(&mut self, index: usize, what: What, result: &CommandResult, now: Instant) -> Result<(), Failure> {
+        let plan = &self.plan.groups[index];
+        let argv = plan.check.as_ref().map_or(&[][..], |check| &check.command);
+        let mut complaint = result.complaint("check", argv);
+        complaint.message = format!("template `{}`: {}", plan.name, complaint.message);
+        if let Some(empty) = self.empty_list(index) {
+            complaint.hint = Some(empty);
+        }
+        self.groups[index].refused = Some(what.fingerprint);
+        self.groups[index].schedule.rest();
+        if self.groups[index].done {
+            self.complain(&[complaint], now);
+            Ok(())
+        } else {
+            Err(complaint.exit(Exit::DATA))
+        }
+    }
+
+    /// The most frequent reason for a refusal that a newcomer meets: a service without instances.
+    fn empty_list(&self, index: usize) -> Option<String> {
+        self.groups[index].uses.iter().find_map(|&source| match self.layers.snapshot(source) {
+            State::Ready { value, .. } if value.as_array().is_some_and(<[_]>::is_empty) => {
+                let name = &self.sources[source].name;
+                Some(format!("source `{name}` is an empty list; with `?min=1` a service waits for one instance"))
+            }
+            _ => None,
+        })
+    }
+
+    fn start_check(&mut self, check: &CheckPlan, argv: Vec<String>) -> u64 {
+        let id = self.new_id();
+        self.spawn(id, argv, None, check.timeout);
+        id
+    }
+
+    /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
+    fn hold(&mut self, index: usize) {
+        let held = processes_of(self.plan.groups[index].reloads());
+        if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
+            self.control.tell(&ToInit::Hold(held));
+        }
+    }
+
+    /// The group's files are whole: old or new, and checked. What another group still holds stays held.
+    fn unhold(&mut self, index: usize) {
+        if !std::mem::take(&mut self.groups[index].held) {
+            return;
+        }
+        let others: Vec<String> = self
+            .groups
+            .iter()
+            .zip(&self.plan.groups)
+            .filter(|(group, _)| group.held)
+            .flat_map(|(_, plan)| processes_of(plan.reloads()))
+            .collect();
+        let mut free = processes_of(self.plan.groups[index].reloads());
+        free.retain(|process| !others.contains(process));
+        if !free.is_empty() {
+            self.control.tell(&ToInit::Release(free));
+        }
+    }
+
+    /// Renders every template of a group; all that is wrong with any of them is gathered.
+    fn render(&self, index: usize) -> Result<Vec<Rendered<'p>>, Problem> {
+        let plan = self.plan;
+        let plan = &plan.groups[index];
+        let group: &Group = &self.groups[index];
+        let mut context = Context::new();
+        let mut complaints = Vec::new();
+        let mut secret = false;
+        for &source in &group.uses {
+            let name = &self.sources[source].name;
+            match self.layers.snapshot(source) {
+                State::Ready { value, secret: is_secret } => {
+                    secret |= is_secret;
+                    context.insert(name.as_str(), value, self.sources[source].origin());
+                }
+                State::Waiting(missing) => complaints.extend(missing),
+            }
+        }
+        if !complaints.is_empty() {
+            return Err(Problem::Input(complaints));
+        }
+        let mut rendered = Vec::with_capacity(plan.templates.len());
+        for (template, number) in plan.templates.iter().zip(group.templates.clone()) {
+            match self.engine.render(number, &context) {
+                Ok(content) => rendered.push(Rendered { template, content: content.into_bytes(), secret }),
+                Err(error) => complaints.push(error.complaint),
+            }
+        }
+        if complaints.is_empty() { Ok(rendered) } else { Err(Problem::Input(complaints)) }
+    }
+
+    /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
+    fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
+        let reloaded = processes_of(group.reloads());
+        let mut processes = self.plan.processes.iter();
+        let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
+        let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
+        Some((account.uid, account.gid))
+    }
+}
+
+/// What an `owner` as written is in numbers now; a user without a group brings its own.
+fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
+    let user = owner.user.as_deref().map(crate::os::passwd::user_id).transpose()?;
+    let group = owner.group.as_deref().map(crate::os::passwd::group_id).transpose()?;
+    Ok((user.map(|(uid, _)| uid), group.or(user.and_then(|(_, gid)| gid))))
+}

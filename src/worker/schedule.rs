@@ -1,0 +1,184 @@
+//! When a group is published: after `settle`, no more often than `throttle`, and the last change is never lost.
+//!
+//! Pure: the time is a parameter. One machine per group.
+
+use std::time::{Duration, Instant};
+
+/// The timing of one group.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    settle: Duration,
+    settle_max: Duration,
+    throttle: Duration,
+    /// The first and the last change that no publish has seen yet.
+    pending: Option<(Instant, Instant)>,
+    /// When the last publish changed something.
+    published: Option<Instant>,
+    /// A publish that failed for a reason outside its inputs (a full disk) is tried again then.
+    retry: Option<Retry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    failures: u32,
+}
+
+/// The longest pause between two tries of a publish that cannot be written.
+const RETRY_CAP: Duration = Duration::from_secs(60);
+/// The first pause.
+const RETRY_BASE: Duration = Duration::from_millis(500);
+
+impl Schedule {
+    /// `settle`: quiet time before a change is published; `settle_max`: the longest that it may put a publish off;
+    /// `throttle`: at most one publish in this time.
+    pub fn new(settle: Duration, settle_max: Duration, throttle: Duration) -> Schedule {
+        Schedule { settle, settle_max: settle_max.max(settle), throttle, pending: None, published: None, retry: None }
+    }
+
+    /// An input of the group changed.
+    pub fn changed(&mut self, now: Instant) {
+        let first = self.pending.map_or(now, |(first, _)| first);
+        self.pending = Some((first, now));
+        // New inputs deserve a try at once, whatever failed before.
+        self.retry = None;
+    }
+
+    /// When the group is to be published next; `None`: when something changes.
+    pub fn due(&self) -> Option<Instant> {
+        let change = self.pending.map(|(first, last)| {
+            let settled = (last + self.settle).min(first + self.settle_max);
+            match self.published {
+                Some(published) => settled.max(published + self.throttle),
+                None => settled,
+            }
+        });
+        match (change, self.retry) {
+            (None, Some(retry)) => Some(retry.at),
+            (change, _) => change,
+        }
+    }
+
+    /// A publish begins, with all that is known now: what changes from here on is a new change.
+    pub fn begin(&mut self) {
+        self.pending = None;
+    }
+
+    /// The publish that began changed files at `now`: the throttle counts from here.
+    pub fn published(&mut self, now: Instant) {
+        self.published = Some(now);
+        self.retry = None;
+    }
+
+    /// The publish that began failed, but not because of its inputs: try again with backoff.
+    pub fn failed(&mut self, now: Instant) {
+        let failures = self.retry.map_or(0, |retry| retry.failures);
+        let pause = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_CAP);
+        self.retry = Some(Retry { at: now + pause, failures: failures + 1 });
+    }
+
+    /// The publish that began had nothing to change, or its inputs were refused: wait for the next change.
+    pub fn rest(&mut self) {
+        self.retry = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn without_settle_the_first_change_is_due_at_once() {
+        let t = Instant::now();
+        let mut schedule = Schedule::new(ms(0), ms(0), ms(2000));
+        schedule.changed(t);
+        assert_eq!(schedule.due(), Some(t));
+        schedule.begin();
+        schedule.published(t);
+        assert_eq!(schedule.due(), None);
+        schedule.changed(t + ms(5));
+        assert_eq!(schedule.due(), Some(t + ms(2000)));
+    }
+
+    #[test]
+    fn a_change_during_a_publish_is_a_new_change() {
+        let t = Instant::now();
+        let mut schedule = Schedule::new(ms(0), ms(0), ms(100));
+        schedule.changed(t);
+        schedule.begin();
+        schedule.changed(t + ms(1));
+        schedule.published(t + ms(2));
+        assert_eq!(schedule.due(), Some(t + ms(102)));
+    }
+
+    #[test]
+    fn a_failed_write_is_tried_again_with_backoff_and_a_cap() {
+        let t = Instant::now();
+        let mut schedule = Schedule::new(ms(0), ms(0), ms(0));
+        let mut now = t;
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            schedule.begin();
+            schedule.failed(now);
+            let due = schedule.due().unwrap();
+            pauses.push(due - now);
+            now = due;
+        }
+        assert_eq!(pauses[0], ms(500));
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(*pauses.last().unwrap(), RETRY_CAP);
+    }
+
+    proptest! {
+        /// Changes at any times, published whenever due: the last state is always published, two publishes are never
+        /// closer than `throttle`, and none is later than `settle_max` allows.
+        #[test]
+        fn never_lost_never_too_often_never_too_late(
+            gaps in prop::collection::vec(0_u64..400, 1..60),
+            settle in 0_u64..100,
+            factor in 1_u64..5,
+            throttle in 0_u64..500,
+        ) {
+            let start = Instant::now();
+            let mut schedule = Schedule::new(ms(settle), ms(settle * factor), ms(throttle));
+            let mut changes = Vec::new();
+            let mut now = start;
+            for gap in gaps {
+                now += ms(gap);
+                changes.push(now);
+            }
+            let mut publishes: Vec<Instant> = Vec::new();
+            let mut unseen: Option<Instant> = None;
+            let mut next = changes.iter().copied().peekable();
+            loop {
+                let due = schedule.due();
+                match (next.peek().copied(), due) {
+                    (Some(change), due) if due.is_none_or(|due| change <= due) => {
+                        next.next();
+                        unseen.get_or_insert(change);
+                        schedule.changed(change);
+                    }
+                    (_, Some(due)) => {
+                        let first = unseen.take().expect("something to publish");
+                        let earliest = publishes.last().map_or(first, |last| first.max(*last + ms(throttle)));
+                        prop_assert!(due <= earliest.max(first + ms(settle * factor)));
+                        if let Some(last) = publishes.last() {
+                            prop_assert!(due - *last >= ms(throttle));
+                        }
+                        schedule.begin();
+                        schedule.published(due);
+                        publishes.push(due);
+                    }
+                    (None, None) => break,
+                    (Some(_), None) => unreachable!("a change is always taken when nothing is due"),
+                }
+            }
+            prop_assert!(unseen.is_none());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Every example runs and prints what its README shows; images that users pull are stood in for by ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use support::images;
+use support::proem::{BINARY, Builder, proem};
+use support::{read, text};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What the README shows below `$ ./run.sh` in its `console` block.
+fn shown(example: &Path) -> String {
+    let readme = read(&example.join("README.md"));
+    let start = readme.find("```console\n$ ./run.sh\n").expect("the README shows `$ ./run.sh`");
+    let block = &readme[start + "```console\n$ ./run.sh\n".len()..];
+    block[..block.find("```").unwrap()].to_owned()
+}
+
+fn runs_as_shown(name: &str, env: &[(&str, &str)]) {
+    let example = root().join("examples").join(name);
+    let mut builder = Builder::new(text(&example.join("run.sh"))).env("PROEM", BINARY).env("DOCKER_BUILDKIT", "0");
+    for (name, value) in env {
+        builder = builder.env(name, value);
+    }
+    let output = builder.output();
+    assert_eq!((output.code, output.stdout), (0, shown(&example)), "standard error:\n{}", output.stderr);
+}
+
+#[test]
+fn quickstart() {
+    runs_as_shown("quickstart", &[]);
+}
+
+#[cfg(feature = "consul")]
+#[test]
+fn ci_render() {
+    runs_as_shown("ci-render", &[]);
+}
+
+#[cfg(feature = "consul")]
+#[test]
+fn nginx() {
+    runs_as_shown(
+        "nginx",
+        &[
+            ("PROEM_IMAGE", &images::proem()),
+            ("NGINX_IMAGE", &images::nginx()),
+            ("BUSYBOX_IMAGE", &images::busybox()),
+            ("CONSUL_IMAGE", &images::consul()),
+        ],
+    );
+}
+
+#[test]
+fn configmap() {
+    runs_as_shown(
+        "configmap",
+        &[("PROEM_IMAGE", &images::proem()), ("NGINX_IMAGE", &images::nginx()), ("BUSYBOX_IMAGE", &images::busybox())],
+    );
+}
+
+#[test]
+fn test_in_container() {
+    runs_as_shown("test-in-container", &[("PROEM_IMAGE", &images::proem()), ("BUSYBOX_IMAGE", &images::busybox())]);
+}
+
+/// The Dockerfiles that no `run.sh` builds.
+#[test]
+fn the_other_dockerfiles_build() {
+    let (proem, busybox) = (images::proem(), images::busybox());
+    let arguments = [("PROEM", proem.as_str()), ("BASE", busybox.as_str())];
+    let image = support::docker::build(&root().join("examples/quickstart"), &arguments);
+    let output = support::docker::must(["run", "--rm", "--env", "APP_DB__HOST=db1", &image]);
+    assert!(output.contains("database = db1:5432"), "{output}");
+    if cfg!(feature = "consul") {
+        support::docker::build(&root().join("examples/ci-render"), &arguments[..1]);
+    }
+}
+
+/// A README's first command runs as it stands, from the root of the repository.
+#[test]
+fn the_first_command_of_a_readme_runs() {
+    for readme in ["README.md", "examples/quickstart/README.md"] {
+        let document = read(&root().join(readme));
+        let (before, arguments) = document
+            .lines()
+            .find_map(|line| line.trim().trim_start_matches("$ ").split_once("cargo run --release -- "))
+            .unwrap_or_else(|| panic!("{readme} shows no `cargo run --release -- …`"));
+        let mut builder = proem([]).args(arguments.split_whitespace()).dir(root());
+        for (name, value) in before.split_whitespace().filter_map(|word| word.split_once('=')) {
+            builder = builder.env(name, value);
+        }
+        let output = builder.output();
+        assert_eq!(output.code, 0, "{readme}: {arguments}\n{}", output.stderr);
+        assert!(!output.stdout.is_empty(), "{readme}: {arguments}");
+    }
+}
+
+/// Every folder is listed and runnable.
+#[test]
+fn every_example_is_listed_and_has_its_parts() {
+    let list = read(&root().join("examples/README.md"));
+    let folders: Vec<PathBuf> =
+        std::fs::read_dir(root().join("examples")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    assert_eq!(folders.len(), 5);
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(list.contains(&format!("[{name}]({name}/)")), "{name} is not in examples/README.md");
+        for part in ["README.md", "Dockerfile", "run.sh"] {
+            assert!(folder.join(part).exists(), "{name} has no {part}");
+        }
+    }
+}
