@@ -45,13 +45,13 @@ impl Bench {
         if self.quick { (full / 10).max(3) } else { full }
     }
 
-    /// An empty folder below [`Bench::dir`].
+    /// A folder of files below [`Bench::dir`], emptied but kept where it exists: somebody may watch it.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join(name);
-        if path.exists() {
-            std::fs::remove_dir_all(&path)?;
-        }
         std::fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        for entry in std::fs::read_dir(&path)? {
+            std::fs::remove_file(entry?.path())?;
+        }
         Ok(path)
     }
 }
