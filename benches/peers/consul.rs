@@ -29,7 +29,7 @@ impl Agent {
         let names = ["http", "server", "serf-lan", "serf-wan"];
         agent.args(names.iter().zip(&ports).map(|(name, port)| format!("-{name}-port={port}")));
         // consul-template opens one connection per key; the default limit is 200 per client.
-        agent.args(["-hcl", "limits { http_max_conns_per_client = 100000 }", "-hcl", "disable_update_check = true"]);
+        agent.args(["-hcl", "limits { http_max_conns_per_client = 15000 }", "-hcl", "disable_update_check = true"]);
         let process = Running::start(&mut agent)?;
         let port = ports[0];
         until("consul has a leader", Duration::from_secs(30), || {
