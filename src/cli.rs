@@ -1,8 +1,8 @@
 //! The command line: clap definitions, and what they become before anything is understood. Values are typed later, in
 //! [`crate::config`], so that every mistake in them is reported at once.
 
-use crate::config::nearest::nearest;
 use crate::exit::Exit;
+use crate::nearest::nearest;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;

@@ -12,6 +12,7 @@ pub mod exit;
 pub mod init;
 pub mod link;
 pub mod log;
+pub mod nearest;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod os;

@@ -12,14 +12,14 @@ use std::os::unix::ffi::OsStringExt;
 /// Called by the C runtime.
 // SAFETY: the symbol `main` is what the C runtime expects, with this signature, and nothing else here defines it.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+extern "C" fn main(count: c_int, vector: *const *const c_char) -> c_int {
     let inherited = Inherited::take();
     fds::occupy_stdio();
     // musl gives no arguments to `std::env::args` where `main` is not Rust's.
-    let args = (0..usize::try_from(argc).unwrap_or(0))
+    let args = (0..usize::try_from(count).unwrap_or(0))
         .map(|i| {
-            // SAFETY: the C runtime passes `argc` pointers to NUL-terminated strings that live as long as the process.
-            let bytes = unsafe { CStr::from_ptr(*argv.add(i)) }.to_bytes();
+            // SAFETY: the C runtime passes `count` pointers to NUL-terminated strings that live as long as the process.
+            let bytes = unsafe { CStr::from_ptr(*vector.add(i)) }.to_bytes();
             OsString::from_vec(bytes.to_vec())
         })
         .collect();

@@ -74,15 +74,6 @@ pub fn without_null(value: &Value) -> Option<Value> {
 }
 
 /// Builds a sorted tree from paths and values, in O(n log n), whatever order they come in.
-///
-/// ```
-/// use proem::value::{Builder, Value};
-/// let mut builder = Builder::new();
-/// builder.push(["db", "host"], Value::from("a"));
-/// let (tree, warnings) = builder.finish();
-/// assert_eq!(tree.get_from_path("db.host"), Some(&Value::from("a")));
-/// assert!(warnings.is_empty());
-/// ```
 #[derive(Debug, Default)]
 pub struct Builder {
     /// Segments joined by [`SEPARATOR`].

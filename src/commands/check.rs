@@ -16,18 +16,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 /// Reports every mistake there is; says what was checked when there is none.
-pub fn run(call: &Call<'_>) -> Exit {
-    match check(call) {
-        Ok(said) => {
-            // Nobody may be listening; the exit code says it all.
-            let _ = writeln!(std::io::stdout(), "{said}");
-            Exit::OK
-        }
-        Err(failure) => super::fail(&failure),
-    }
-}
-
-fn check(call: &Call<'_>) -> Result<String, Failure> {
+pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     let plan = super::plan(call)?;
     let engine = worker::load_engine(&plan)?;
     let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
@@ -48,17 +37,19 @@ fn check(call: &Call<'_>) -> Result<String, Failure> {
         }
         rendered += 1;
         match engine.render(index, &context) {
-            Ok(content) => complaints.extend(crate::publish::malformed(template, content.as_bytes())),
+            Ok(text) => complaints.extend(crate::publish::malformed(template, text.as_bytes())),
             Err(error) if !complaints.contains(&error.complaint) => complaints.push(error.complaint),
             Err(_) => {}
         }
     }
     if !complaints.is_empty() {
-        return Err(Failure { exit: Exit::DATA, complaints });
+        return Err(Failure { exit: Exit::DATA, complaints }.into());
     }
     let count = templates.len();
     let plural = if count == 1 { "" } else { "s" };
-    Ok(format!("ok: {count} template{plural} checked, {rendered} rendered with fixtures"))
+    // Nobody may be listening; the exit code says it all.
+    let _ = writeln!(std::io::stdout(), "ok: {count} template{plural} checked, {rendered} rendered with fixtures");
+    Ok(Exit::OK)
 }
 
 /// The sources that `--with` replaced; the plan has them already.

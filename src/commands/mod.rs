@@ -42,10 +42,10 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
     let Some(mode) = Mode::of(&cli, &environment) else {
         let Command::Probe { uris, timeout } = &cli.command else { return Exit::INTERNAL };
         inherited::ordinary_signals();
-        return probe::run(uris, timeout.as_deref(), &environment);
+        return probe::run(uris, timeout.as_deref(), &environment).unwrap_or_else(|error| fail(&error));
     };
     let call = Call { cli, mode, environment, inherited };
-    match mode {
+    let outcome = match mode {
         Mode::Run | Mode::RunOnce => run::run(&call),
         Mode::Exec => exec::run(&call),
         Mode::RenderOnce | Mode::RenderWatch => render::run(&call),
@@ -53,7 +53,8 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
             inherited::ordinary_signals();
             check::run(&call)
         }
-    }
+    };
+    outcome.unwrap_or_else(|error| fail(&error))
 }
 
 /// Help and version go to standard output, mistakes to standard error.
@@ -69,11 +70,15 @@ fn said(exit: Exit, text: &str) -> Exit {
     exit
 }
 
-/// Says why proem ends by itself: every complaint, and the code on the last line.
-fn fail(failure: &Failure) -> Exit {
-    let reason = complain(failure);
-    crate::init::last_word(failure.exit, &reason);
-    failure.exit
+/// Says why proem ends by itself: every complaint, and the code on the last line. What is no [`Failure`] is a fault of
+/// proem's own.
+fn fail(error: &anyhow::Error) -> Exit {
+    let (exit, reason) = match error.downcast_ref::<Failure>() {
+        Some(failure) => (failure.exit, complain(failure)),
+        None => (Exit::INTERNAL, format!("{error:#}")),
+    };
+    crate::init::last_word(exit, &reason);
+    exit
 }
 
 /// Logs every complaint but a single one that the last line can carry, and returns what the last line says.

@@ -9,15 +9,12 @@ use std::io::Write as _;
 use std::time::Duration;
 
 /// Probes each, one after the other, and prints one line each: docker shows it.
-pub fn run(uris: &[String], timeout: Option<&str>, environment: &Environment) -> Exit {
-    let (probes, timeout) = match parse(uris, timeout, environment) {
-        Ok(parsed) => parsed,
-        Err(failure) => return super::fail(&failure),
-    };
+pub fn run(uris: &[String], timeout: Option<&str>, environment: &Environment) -> anyhow::Result<Exit> {
+    let (probes, timeout) = parse(uris, timeout, environment)?;
     let mut exit = Exit::OK;
     for probe in &probes {
         let line = match probe.check(timeout) {
-            Ok(()) => format!("{} is up", probe.text),
+            Ok(()) => probe.up(),
             Err(complaint) => {
                 exit = Exit::DOWN;
                 complaint.to_string()
@@ -26,7 +23,7 @@ pub fn run(uris: &[String], timeout: Option<&str>, environment: &Environment) ->
         // Nobody may be listening; the exit code says it all.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
-    exit
+    Ok(exit)
 }
 
 fn parse(uris: &[String], timeout: Option<&str>, environment: &Environment) -> Result<(Vec<Probe>, Duration), Failure> {

@@ -5,21 +5,22 @@ use crate::config::{self, Mode};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::link::{ProcessSpec, ToInit};
-use crate::worker::control::Control;
+use crate::worker::control::{Control, Init};
 use crate::worker::{self, Ended, Surroundings};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Runs until the main process has ended.
-pub fn run(call: &Call<'_>) -> Exit {
+pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     if config::needs_worker(&call.cli, &call.environment) {
-        let mut worker = |link: OwnedFd| work(call, &Control::new(link));
-        return crate::init::run(None, Some(&mut worker), call.inherited);
+        // init sits in `/` once main runs, and a worker may be forked then.
+        let directory = std::env::current_dir().ok();
+        let mut worker = |link: OwnedFd| work(call, directory.as_deref(), &Control::new(link));
+        return Ok(crate::init::run(None, Some(&mut worker), call.inherited));
     }
-    match plain(call) {
-        Ok(spec) => crate::init::run(Some(spec), None, call.inherited),
-        Err(failure) => super::fail(&failure),
-    }
+    let spec = plain(call)?;
+    Ok(crate::init::run(Some(spec), None, call.inherited))
 }
 
 /// No templates and no configuration: a plain init, without a worker.
@@ -30,13 +31,21 @@ fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
 }
 
 /// The whole life of a worker, in its own process.
-fn work(call: &Call<'_>, control: &Control) -> Exit {
+fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
+    let Some((welcome, reader)) = control.welcome() else { return Exit::OK };
+    let started = welcome.started;
+    if let Some(directory) = directory
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        crate::warn!("failed to return to {}: {error}", directory.display());
+    }
+    let beside = Init { control: control.clone(), welcome, reader };
     let ended = match super::plan(call) {
         Ok(plan) => {
-            let surroundings =
-                Surroundings { directory: std::env::current_dir().ok(), data_limit: limit(call, plan.worker_memory) };
+            let data_limit = limit(call, plan.worker_memory);
+            let surroundings = Surroundings { directory: directory.map(Path::to_owned), data_limit };
             let mode = if call.mode == Mode::Run { worker::Mode::Run } else { worker::Mode::RunOnce };
-            worker::run(&plan, mode, control.clone(), surroundings)
+            worker::run(&plan, mode, Some(beside), surroundings)
         }
         Err(failure) => Ended::Failed(failure),
     };
@@ -47,6 +56,11 @@ fn work(call: &Call<'_>, control: &Control) -> Exit {
         }
         // init ends us, and says nothing of it.
         Ended::InitGone | Ended::Signal(_) => Exit::OK,
+        Ended::Failed(failure) if started => {
+            // main runs on the last good files. The next worker tries again, after a pause.
+            crate::error!("{}", super::complain(&failure));
+            failure.exit
+        }
         Ended::Failed(failure) => {
             let reason = super::complain(&failure);
             control.tell(&ToInit::Exit { code: failure.exit.0, reason });

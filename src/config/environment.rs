@@ -1,8 +1,8 @@
 //! The environment on its way through: which `PROEM_…` variables are not ours, and what the processes get.
 
 use super::known::{OPTIONS, variable};
-use super::nearest::nearest;
 use super::plan::{Plan, ProcessPlan};
+use crate::nearest::nearest;
 use crate::os::environ::{Environment, split};
 use crate::source::kind;
 use std::collections::BTreeSet;

@@ -1,12 +1,12 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
 use super::known::GROUP;
-use super::nearest::nearest;
 use super::plan::{GroupPlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::Together;
 use super::templates::Read;
 use super::tree::{Spot, Table};
+use crate::nearest::nearest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -10,7 +10,6 @@ pub mod expand;
 pub mod file;
 mod groups;
 pub mod known;
-pub mod nearest;
 pub mod options;
 pub mod plan;
 mod process;

@@ -1,10 +1,10 @@
 //! Typed readers: an item of the tree becomes a value, or a mistake with its place. A message quotes what was written,
 //! never what a reference expanded to: that may be a secret.
 
-use super::nearest::suggestion;
 use super::tree::{Item, Mistakes, Raw, Spot, Table};
 use super::{expand, units};
 use crate::error::Complaint;
+use crate::nearest::suggestion;
 use crate::os::{environ::Environment, signals};
 use std::time::Duration;
 
@@ -239,7 +239,7 @@ pub fn no_signal(text: &str, also: &[&str]) -> (String, String) {
     let bare = text.to_ascii_uppercase();
     let bare = bare.strip_prefix("SIG").unwrap_or(&bare);
     let known = names.iter().map(String::as_str).chain(also.iter().copied());
-    let hint = match super::nearest::nearest(bare, known) {
+    let hint = match crate::nearest::nearest(bare, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "signals are written `HUP`, `SIGHUP`, `1` or `RTMIN+3`".to_owned(),
     };

@@ -1,11 +1,11 @@
 //! Sources and stores: `[source]`, `[store.NAME]`, `-s`.
 
 use super::known::STORES;
-use super::nearest::{nearest, suggestion};
 use super::plan::{LayerPlan, SourcePlan, StorePlan};
 use super::read::Reader;
 use super::tree::{Entry, Item, Raw, Spot, Table};
 use crate::error::Complaint;
+use crate::nearest::{nearest, suggestion};
 use crate::source::{kind, uri::Uri};
 use std::collections::BTreeMap;
 

@@ -70,7 +70,7 @@ impl<'a, 'w> Shell<'a, 'w> {
 
     /// The loop.
     pub fn run(mut self) -> Exit {
-        self.machine.begin(Instant::now(), &mut self.decided);
+        self.machine.begin(&mut self.decided);
         self.perform_all();
         loop {
             // A decided end asks for a round of reaping: nothing may be left, and then nothing will wake us.

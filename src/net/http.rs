@@ -109,6 +109,8 @@ static CLIENTS: Mutex<Vec<Weak<Client>>> = Mutex::new(Vec::new());
 
 impl Client {
     /// The client of this address with these settings. Reads nothing yet, and connects to nothing.
+    ///
+    /// Its connections belong to the runtime that made them: all who share it must run on the same one.
     pub fn shared(address: Address, tls: Tls) -> Arc<Client> {
         let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
         clients.retain(|client| client.strong_count() > 0);

@@ -28,7 +28,7 @@ const CHANGED: [i32; 12] = [
 pub struct Inherited {
     mask: u64,
     ignored: u64,
-    /// Soft and hard RLIMIT_DATA from before [`Inherited::limit_memory`].
+    /// Soft and hard `RLIMIT_DATA` from before [`Inherited::limit_memory`].
     data: Option<[u64; 2]>,
 }
 
@@ -53,7 +53,7 @@ impl Inherited {
         self.ignored & bit(signal) != 0
     }
 
-    /// Gives mask, dispositions and RLIMIT_DATA back: to be called in a child between fork and exec, also from
+    /// Gives mask, dispositions and `RLIMIT_DATA` back: to be called in a child between fork and exec, also from
     /// `CommandExt::pre_exec`. Async-signal-safe: system calls only, no allocation.
     ///
     /// std's own `Command` passes a blocked mask on and leaves 32 and 33 ignored, so every command that the worker

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The first wait is at most this long.
 const BASE: Duration = Duration::from_millis(200);
 /// No wait is longer.
-const CAP: Duration = Duration::from_secs(60);
+const CAP: Duration = Duration::from_mins(1);
 /// No wait is shorter: full jitter reaches down to 0, and ten tries in a millisecond help nobody.
 const FLOOR: Duration = Duration::from_millis(20);
 

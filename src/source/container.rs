@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const OPTIONS: [(&str, Takes); 1] = [("every", Takes::Every)];
 
-/// Linux's default of kernel.pid_max on small machines, where /proc does not tell it.
+/// Linux's default of `kernel.pid_max` on small machines, where /proc does not tell it.
 const DEFAULT_PIDS: u64 = 32_768;
 
 /// Checks a `container:` URI.
@@ -29,8 +29,8 @@ pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
     Ok(Facts { changes: kind::every(uri).is_some(), credentials: &[], store: None })
 }
 
-pub(super) fn open(uri: &Uri) -> Result<Box<dyn Local>, Complaint> {
-    Ok(Box::new(Container { root: PathBuf::from("/"), every: kind::every(uri) }))
+pub(super) fn open(uri: &Uri) -> Box<dyn Local> {
+    Box::new(Container { root: PathBuf::from("/"), every: kind::every(uri) })
 }
 
 struct Container {

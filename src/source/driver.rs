@@ -109,7 +109,7 @@ impl Driver {
             return Err(Failure { exit: Exit::CONFIG, complaints });
         }
         #[cfg(feature = "net")]
-        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, watch, &sink)?) };
+        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, &sink)?) };
         let watcher = watch.then(|| Watcher::new(Arc::new(move || sink(Update::Files))));
         Ok(Driver {
             locals,
@@ -233,11 +233,12 @@ impl Driver {
             layer.backoff.reset();
         }
         // Events tell of what is missing or wrong, but not of every cause of an error (a mount that comes back).
-        let again = match (&answer, &self.watcher, layer.source.watch()) {
-            (_, _, Watch::Never) => None,
-            (_, None, _) => (!settled).then_some(WAITING),
-            (Err(_), Some(_), _) => Some(layer.backoff.next(random())),
-            (Ok(_), Some(_), _) => None,
+        let again = if layer.source.watch() == Watch::Never {
+            None
+        } else if self.watcher.is_none() {
+            (!settled).then_some(WAITING)
+        } else {
+            answer.is_err().then(|| layer.backoff.next(random()))
         };
         let again = again.map(|wait| now + wait);
         layer.due = layer.due.into_iter().chain(again).min();

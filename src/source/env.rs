@@ -22,12 +22,12 @@ pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
     Ok(Facts { changes: false, credentials: &[], store: None })
 }
 
-pub(super) fn open(uri: &Uri) -> Result<Box<dyn Local>, Complaint> {
-    Ok(Box::new(Env {
+pub(super) fn open(uri: &Uri) -> Box<dyn Local> {
+    Box::new(Env {
         prefix: uri.path.clone(),
         files: uri.option("files").is_some(),
         links: uri.option("links").is_some(),
-    }))
+    })
 }
 
 /// Which variables, and how.
@@ -157,10 +157,10 @@ fn is_link_part(rest: &str) -> bool {
     let Some((port, protocol)) = rest.strip_prefix("_PORT_").and_then(|rest| rest.split_once('_')) else {
         return false;
     };
-    let (protocol, part) = protocol.split_once('_').unwrap_or((protocol, ""));
+    let (protocol, last) = protocol.split_once('_').unwrap_or((protocol, ""));
     port.parse::<u16>().is_ok()
         && matches!(protocol, "TCP" | "UDP" | "SCTP")
-        && matches!(part, "" | "PROTO" | "PORT" | "ADDR")
+        && matches!(last, "" | "PROTO" | "PORT" | "ADDR")
 }
 
 #[cfg(test)]

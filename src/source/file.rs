@@ -13,7 +13,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, bytes: as much as a ConfigMap or Secret can hold.
+/// The largest file that is read, bytes: as much as a Kubernetes Secret can hold.
 pub const MAX_FILE: u64 = 1 << 20;
 
 const OPTIONS: [(&str, Takes); 1] = [("raw", Takes::Nothing)];
@@ -216,7 +216,8 @@ pub(super) fn read_whole(path: &Path) -> Result<Whole, Unreadable> {
         return Err(Unreadable::TooLarge);
     }
     bytes.shrink_to_fit();
-    Ok(Whole { bytes, private: metadata.mode() & 0o077 == 0 })
+    // No bit of 0o077 is set.
+    Ok(Whole { bytes, private: metadata.mode().trailing_zeros() >= 6 })
 }
 
 /// Not there, in either of the kernel's words for it.

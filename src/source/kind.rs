@@ -7,6 +7,7 @@ use super::uri::Uri;
 use super::{Local, container, env, file};
 use crate::config::plan::{LayerPlan, StorePlan};
 use crate::error::Complaint;
+use crate::nearest::nearest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -57,10 +58,14 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { scheme: "env", inspect: env::inspect, open: |layer, _| local(env::open(&layer.uri)) },
-    Kind { scheme: "file", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
-    Kind { scheme: "dir", inspect: file::inspect, open: |layer, _| local(file::open(&layer.uri)) },
-    Kind { scheme: "container", inspect: container::inspect, open: |layer, _| local(container::open(&layer.uri)) },
+    Kind { scheme: "env", inspect: env::inspect, open: |layer, _| Ok(Opened::Local(env::open(&layer.uri))) },
+    Kind { scheme: "file", inspect: file::inspect, open: |layer, _| file::open(&layer.uri).map(Opened::Local) },
+    Kind { scheme: "dir", inspect: file::inspect, open: |layer, _| file::open(&layer.uri).map(Opened::Local) },
+    Kind {
+        scheme: "container",
+        inspect: container::inspect,
+        open: |layer, _| Ok(Opened::Local(container::open(&layer.uri))),
+    },
     #[cfg(feature = "consul")]
     Kind { scheme: "consul", inspect: super::consul::inspect, open: consul },
     #[cfg(feature = "consul")]
@@ -70,10 +75,6 @@ const KINDS: &[Kind] = &[
 /// Schemes that a full build knows, for a build without them: scheme, cargo feature, name.
 const OPTIONAL_KINDS: [(&str, &str, &str); 2] =
     [("consul", "consul", "Consul"), ("consul+service", "consul", "Consul")];
-
-fn local(source: Result<Box<dyn Local>, Complaint>) -> Result<Opened, Complaint> {
-    source.map(Opened::Local)
-}
 
 #[cfg(feature = "consul")]
 fn consul(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint> {
@@ -154,45 +155,16 @@ pub fn every(uri: &Uri) -> Option<Duration> {
     uri.option("every").flatten().and_then(duration)
 }
 
-/// `500ms`, `30s`, `5m`, `1h`: a number and its unit.
 fn duration(text: &str) -> Option<Duration> {
-    let unit = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..unit].parse().ok()?;
-    let scale = match &text[unit..] {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    number.checked_mul(scale).map(Duration::from_secs)
+    crate::config::units::duration(text).ok()
 }
 
 fn unknown(start: &str, name: &str, known: &[&str]) -> Complaint {
-    let complaint = Complaint::new(format!("{start} `{name}`"));
-    let nearest = known.iter().map(|known| (distance(name, known), known)).min();
     let list = known.join(", ");
-    match nearest {
-        Some((distance, nearest)) if distance <= 2.min(nearest.len() / 2) => {
-            complaint.hint(format!("did you mean `{nearest}`? known: {list}"))
-        }
-        _ => complaint.hint(format!("known: {list}")),
-    }
-}
-
-/// Levenshtein's distance: how many letters to insert, drop or change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(x != *y));
-            diagonal = above;
-        }
-    }
-    row[b.len()]
+    Complaint::new(format!("{start} `{name}`")).hint(match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`? known: {list}"),
+        None => format!("known: {list}"),
+    })
 }
 
 #[cfg(test)]
@@ -232,14 +204,5 @@ mod tests {
     #[test]
     fn a_store_that_is_not_built_in_says_so() {
         assert_eq!(complaint("consul:x").message, "`consul:x`: this proem was built without Consul");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("90s"), Some(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
-        for wrong in ["", "5", "s", "-1s", "1d", "99999999999999999999s", "18446744073709551615h"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
     }
 }

@@ -53,9 +53,7 @@ pub struct Applied {
 struct Layer {
     source: usize,
     shown: String,
-    optional: bool,
-    /// `?optional`, and the time to wait for it is over.
-    given_up: bool,
+    need: Need,
     changes: bool,
     how: How,
     /// Parse each value by this.
@@ -68,6 +66,16 @@ struct Layer {
     fresh: Option<Instant>,
     sampler: Sampler,
     warned: BTreeSet<String>,
+}
+
+/// Whether the source can be complete without this layer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Required,
+    /// `?optional`: yes, once it is known that nothing is there.
+    Optional,
+    /// `?optional`, and the time to wait for it is over: yes.
+    GivenUp,
 }
 
 enum Trouble {
@@ -133,15 +141,15 @@ impl Layers {
             Ok(Reading { found: Found::Missing(what), warnings, .. }) => {
                 layer.fresh = Some(now);
                 layer.note_warnings(&source.name, warnings, &mut applied.notices);
-                if layer.optional {
-                    replaced = layer.value.take().is_some();
-                    layer.note_recovery(&source.name, now, &mut applied.notices);
-                } else {
+                if layer.need == Need::Required {
                     let mut complaint = Complaint::new(format!("source `{}`: {what}", source.name));
                     if layer.value.is_some() {
                         complaint.message.push_str("; its last value stays in use");
                     }
                     layer.note_error(complaint, now, &mut applied.notices);
+                } else {
+                    replaced = layer.value.take().is_some();
+                    layer.note_recovery(&source.name, now, &mut applied.notices);
                 }
                 layer.trouble = Some(Trouble::Missing(what));
             }
@@ -174,8 +182,8 @@ impl Layers {
     /// The time to wait is over: `?optional` layers that could not be reached are skipped from now on, until they answer.
     /// Returns the sources that became complete by that.
     pub fn give_up_optional(&mut self) -> Vec<usize> {
-        for layer in self.layers.iter_mut().filter(|layer| layer.optional) {
-            layer.given_up = true;
+        for layer in self.layers.iter_mut().filter(|layer| layer.need == Need::Optional) {
+            layer.need = Need::GivenUp;
         }
         let waiting: Vec<usize> = (0..self.sources.len()).filter(|&at| self.sources[at].merged.is_none()).collect();
         waiting.into_iter().filter(|&source| self.merge(source)).collect()
@@ -201,7 +209,7 @@ impl Layers {
         let held = &self.sources[source];
         let layers = self.layers_of(source).filter(|layer| match layer.trouble {
             None => false,
-            Some(Trouble::Missing(_)) => !layer.optional,
+            Some(Trouble::Missing(_)) => layer.need == Need::Required,
             Some(Trouble::Unread | Trouble::Error(_)) => true,
         });
         layers.map(|layer| layer.complaint(&held.name)).chain(held.trouble.clone()).collect()
@@ -320,8 +328,7 @@ impl Layer {
         Layer {
             source,
             shown: uri.shown(),
-            optional: plan.optional,
-            given_up: false,
+            need: if plan.optional { Need::Optional } else { Need::Required },
             changes: kind::inspect(uri).map_or(true, |facts| facts.changes),
             how: How { text: !document, infer: uri.option("typed").is_some() },
             // These parse by themselves: a file whole, a directory each file.
@@ -341,10 +348,10 @@ impl Layer {
             || match &self.trouble {
                 None => true,
                 // A definite answer: there is nothing to wait for, and what appears later is merged then.
-                Some(Trouble::Missing(_)) => self.optional,
-                Some(Trouble::Unread) => self.given_up,
+                Some(Trouble::Missing(_)) => self.need != Need::Required,
+                Some(Trouble::Unread) => self.need == Need::GivenUp,
                 // What is there but wrong is a mistake, not an absence.
-                Some(Trouble::Error(error)) => self.given_up && error.retry == Retry::Later,
+                Some(Trouble::Error(error)) => self.need == Need::GivenUp && error.retry == Retry::Later,
             }
     }
 

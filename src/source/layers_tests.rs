@@ -1,4 +1,5 @@
 //! Orders and times of answers, without any I/O.
+#![allow(clippy::unnecessary_wraps, reason = "an answer is a `Result` wherever it is used")]
 
 use super::*;
 use crate::config::plan::Place;

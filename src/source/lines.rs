@@ -125,7 +125,7 @@ mod tests {
         let text = "# comment\n\nexport A=1\nB = two words # kept\nC=\"x\\ty\" # gone\nD='\\t'\nE=\nF=\"-----\nline\n-----\"\nG=a=b\r\n";
         assert_eq!(
             show(&env(text).unwrap()),
-            r##"{"A":"1","B":"two words # kept","C":"x\ty","D":"\\t","E":"","F":"-----\nline\n-----","G":"a=b"}"##
+            r#"{"A":"1","B":"two words # kept","C":"x\ty","D":"\\t","E":"","F":"-----\nline\n-----","G":"a=b"}"#
         );
         for (text, line, reason) in [
             ("A=1\nB\n", 2, "without `=`"),

@@ -3,7 +3,7 @@
 use super::backoff::{Backoff, random};
 use super::driver::{Sink, Update};
 use super::layers::LayerId;
-use super::{Found, Next, Remote, SourceError, file, threads};
+use super::{Next, Remote, SourceError, file, threads};
 use crate::error::Failure;
 use crate::exit::Exit;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 /// No round takes longer. Every kind has a deadline of its own, far below; this one catches a kind that lost it: a watch
 /// that is up but deaf is the worst failure there is.
-const GUARD: Duration = Duration::from_secs(15 * 60);
+const GUARD: Duration = Duration::from_mins(15);
 
 /// A remote layer that is ready to run.
 pub(super) struct Remotely {
@@ -29,8 +29,9 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Starts the thread. Without `watch`, each layer ends at its first value.
-    pub(super) fn start(layers: Vec<Remotely>, watch: bool, sink: &Sink) -> Result<Runtime, Failure> {
+    /// Starts the thread. Every layer is watched, also by a run that renders once: until its first publish a key may still
+    /// be missing from a prefix that is there.
+    pub(super) fn start(layers: Vec<Remotely>, sink: &Sink) -> Result<Runtime, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(Exit::INTERNAL, format!("failed to start the network thread: {}", file::cause(&error)))
         };
@@ -41,7 +42,7 @@ impl Runtime {
         let run = move || {
             let tasks = LocalSet::new();
             for layer in layers {
-                tasks.spawn_local(follow(layer, watch, sink.clone()));
+                tasks.spawn_local(follow(layer, sink.clone()));
             }
             runtime.block_on(async {
                 tokio::select! {
@@ -56,8 +57,8 @@ impl Runtime {
     }
 }
 
-/// One layer's watch, for ever (or until its first value).
-async fn follow(mut layer: Remotely, watch: bool, sink: Sink) {
+/// One layer's watch, for ever.
+async fn follow(mut layer: Remotely, sink: Sink) {
     let mut backoff = Backoff::default();
     loop {
         let round = timeout(GUARD, layer.source.next()).await.unwrap_or_else(|_| {
@@ -66,11 +67,7 @@ async fn follow(mut layer: Remotely, watch: bool, sink: Sink) {
         match round {
             Ok(Next::Changed(reading)) => {
                 backoff.reset();
-                let found = matches!(reading.found, Found::Value(_));
                 sink(Update::Read(layer.id, Ok(reading)));
-                if found && !watch {
-                    return;
-                }
             }
             Ok(Next::Same) => {
                 backoff.reset();
@@ -87,7 +84,7 @@ async fn follow(mut layer: Remotely, watch: bool, sink: Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Reading;
+    use crate::source::{Found, Reading};
     use crate::value::Value;
     use std::future::Future;
     use std::pin::Pin;
@@ -115,11 +112,11 @@ mod tests {
         }
     }
 
-    fn run(watch: bool, updates: usize) -> (Vec<String>, Runtime, mpsc::Receiver<Update>) {
+    fn run(updates: usize) -> (Vec<String>, Runtime, mpsc::Receiver<Update>) {
         let (send, receive) = mpsc::channel();
         let sink: Sink = Arc::new(move |update| drop(send.send(update)));
         let layer = Remotely { id: LayerId(3), shown: "script:".to_owned(), source: Box::new(Script(0)) };
-        let runtime = Runtime::start(vec![layer], watch, &sink).unwrap();
+        let runtime = Runtime::start(vec![layer], &sink).unwrap();
         drop(sink);
         let told = (0..updates).map(|_| match receive.recv_timeout(Duration::from_secs(20)).unwrap() {
             Update::Read(LayerId(3), Ok(Reading { found: Found::Value(value), .. })) => value.to_string(),
@@ -132,17 +129,10 @@ mod tests {
 
     #[test]
     fn a_watch_retries_and_goes_on_and_ends_with_its_driver() {
-        let (told, runtime, receive) = run(true, 5);
+        let (told, runtime, receive) = run(5);
         assert_eq!(told, ["reach the script", "reach the script", "3", "same", "5"]);
         drop(runtime);
         // The thread is gone with its sink: the channel is closed.
-        assert_eq!(receive.recv_timeout(Duration::from_secs(20)).unwrap_err(), mpsc::RecvTimeoutError::Disconnected);
-    }
-
-    #[test]
-    fn without_watch_the_first_value_is_the_last() {
-        let (told, _runtime, receive) = run(false, 3);
-        assert_eq!(told[2], "3");
         assert_eq!(receive.recv_timeout(Duration::from_secs(20)).unwrap_err(), mpsc::RecvTimeoutError::Disconnected);
     }
 }

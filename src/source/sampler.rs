@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long one text stays unsaid after it was said.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 /// How many different texts are remembered. A store that finds a new text each time is logged each time.
 const REMEMBERED: usize = 8;
 

@@ -1,6 +1,6 @@
 //! A directory as a tree: each file a key, each directory below it a level.
 //!
-//! Kubernetes replaces the files of a ConfigMap or Secret all at once by swapping the link `..data`: it is resolved once,
+//! Kubernetes replaces the files of a `ConfigMap` or Secret all at once by swapping the link `..data`: it is resolved once,
 //! and everything is read inside what it led to, so that a reading never mixes two versions.
 
 use super::file::{self, How, cause, is_absent};
@@ -115,7 +115,10 @@ impl Walk {
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             // Gone since it was listed, or a link that leads nowhere: there is no such key.
-            Err(error) if is_absent(&error) => return Ok(self.gone(&path)),
+            Err(error) if is_absent(&error) => {
+                self.gone(&path);
+                return Ok(());
+            }
             Err(error) => return Err(unreadable(&path, &error)),
         };
         keys.push(name);
@@ -134,7 +137,10 @@ impl Walk {
     fn file(&mut self, path: &Path, keys: &[String]) -> Result<(), SourceError> {
         let whole = match file::read_whole(path) {
             Ok(whole) => whole,
-            Err(error) if error.is_absent() => return Ok(self.gone(path)),
+            Err(error) if error.is_absent() => {
+                self.gone(path);
+                return Ok(());
+            }
             Err(error) => return Err(error.of(path)),
         };
         self.files += 1;
@@ -183,7 +189,7 @@ mod tests {
         serde_json::to_string(&value).unwrap()
     }
 
-    /// Writes a version beside the others and swaps `..data` to it, as kubelet's AtomicWriter does.
+    /// Writes a version beside the others and swaps `..data` to it, as kubelet's `AtomicWriter` does.
     fn publish(root: &Path, version: &str, files: &[(&str, &str)]) {
         fs::create_dir(root.join(version)).unwrap();
         for (name, content) in files {

@@ -29,7 +29,7 @@ pub(super) enum Means {
 /// The directories that are watched, and where something happened since the last look.
 pub(super) struct Watcher {
     inotify: Option<RecommendedWatcher>,
-    /// Why there is no inotify, or none any more.
+    /// There is no inotify to be had.
     gave_out: bool,
     wake: Wake,
     touched: Arc<Mutex<Touched>>,
@@ -60,6 +60,12 @@ impl Watcher {
             polled: BTreeSet::new(),
             warned: false,
         }
+    }
+
+    /// As if the kernel had no inotify left.
+    #[cfg(test)]
+    pub(super) fn given_out() -> Watcher {
+        Watcher { gave_out: true, ..Watcher::new(Arc::new(|| ())) }
     }
 
     /// Watches these directories, whatever was watched before; says whether any of them is new (what is in it may have

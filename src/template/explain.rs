@@ -4,10 +4,10 @@
 //! nothing but type names in its gaps.
 
 use super::missing::{Missing, Report, report};
-use super::nearest::nearest;
 use super::token::{Kind, tokenize, unquote};
 use super::{Context, Engine, RenderError, RenderErrorKind};
 use crate::error::Complaint;
+use crate::nearest::nearest;
 use std::ops::Range;
 use tera::ErrorKind;
 
@@ -95,7 +95,7 @@ impl Engine {
     }
 
     fn missing(&self, file: usize, at: &Range<usize>, missing: &Missing, context: &Context) -> RenderError {
-        let written = &self.files[file].text[at.clone()];
+        let written = self.files[file].text.get(at.clone()).unwrap_or_default();
         let root = written.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or_default();
         let origin = context.origins.get(root).filter(|_| !self.files[file].binds.contains(root));
         // Up to the missing part, which is where the path as written, but for its `?`, begins.
@@ -106,10 +106,11 @@ impl Engine {
             _ => format!("`{path}` is not defined"),
         };
         let complaint = Complaint::new(self.placed(file, &at, &message));
-        let complaint = if missing.path.is_empty() {
-            complaint.hint("where it may be missing, add `| default(value=…)`")
-        } else if missing.within.is_empty() {
+        let own = self.files[file].binds.contains(root);
+        let complaint = if missing.within.is_empty() && path == root && !own {
             complaint.hint(declare(&path, context.origins.keys().map(String::as_str)))
+        } else if missing.within.is_empty() {
+            complaint.hint("where it may be missing, add `| default(value=…)`")
         } else {
             complaint.hint(beside(missing, &path, origin.is_some_and(|origin| shows_no_names(origin))))
         };
@@ -118,7 +119,7 @@ impl Engine {
 
     /// An error of a filter, a function or Tera itself.
     fn failed(&self, file: usize, at: Range<usize>, message: &str) -> Complaint {
-        let text = &self.files[file].text[at.clone()];
+        let text = self.files[file].text.get(at.clone()).unwrap_or_default();
         let name: String = text.chars().take_while(|c| *c == '_' || c.is_ascii_alphanumeric()).collect();
         let function = super::catalog::find(super::scan::What::Function, &name).is_some();
         let callee = if function { "function" } else { "filter" };
@@ -137,8 +138,8 @@ impl Engine {
         if let Some(known) = known(message) {
             return Complaint::new(self.placed(file, &at, &known));
         }
-        let called = super::catalog::find(super::scan::What::Filter, &name).is_some() || function;
-        let why = if called {
+        let is_known = super::catalog::find(super::scan::What::Filter, &name).is_some() || function;
+        let why = if is_known {
             format!("failed to render: {callee} `{name}` could not convert its input")
         } else {
             "failed to render this expression".to_owned()

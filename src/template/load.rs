@@ -1,12 +1,12 @@
 //! Loading: every file once, every mistake at once, every instance of Tera in one batch (one by one is quadratic).
 
-use super::nearest::nearest;
 use super::scan::{self, Call, Scan, What};
 use super::strict::{self, Edit};
 use super::token::{NotTera, quote, unquote};
 use super::{Engine, Escape, File, Input, LoadError, Template, catalog, filters, place};
 use crate::error::Complaint;
 use crate::exit::Exit;
+use crate::nearest::nearest;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub(super) fn tera_name(file: usize) -> String {
 /// A file that was read and scanned.
 struct Loaded {
     name: String,
-    /// Where it is, to look up what it includes; `None` for an inline text.
-    dir: Option<PathBuf>,
+    /// `None` for an inline text.
+    path: Option<PathBuf>,
     text: String,
     scan: Scan,
     links: Vec<usize>,
@@ -93,8 +93,7 @@ impl Loader<'_> {
             self.errors.push(((self.files.len(), 0), LoadError { complaint, exit: Exit::DATA }));
             Scan::default()
         });
-        let dir = path.map(|path| path.parent().unwrap_or(Path::new("")).to_owned());
-        self.files.push(Loaded { name, dir, text, scan, links: Vec::new() });
+        self.files.push(Loaded { name, path: path.map(Path::to_owned), text, scan, links: Vec::new() });
         self.files.len() - 1
     }
 
@@ -110,7 +109,8 @@ impl Loader<'_> {
             let at = link.literal;
             // An escape that Tera refuses is a mistake that Tera reports.
             let Some(written) = unquote(&self.files[file].text[at.clone()]) else { continue };
-            let mut candidates: Vec<PathBuf> = self.files[file].dir.iter().map(|dir| dir.join(&written)).collect();
+            let beside = self.files[file].path.as_deref().and_then(Path::parent);
+            let mut candidates: Vec<PathBuf> = beside.iter().map(|dir| dir.join(&written)).collect();
             candidates.push(self.template_dir.join(&written));
             candidates.dedup();
             let found = candidates.iter().find_map(|path| self.by_path.get(path).copied());
@@ -229,7 +229,8 @@ impl Loader<'_> {
             let (text, map) = strict::apply(&loaded.text, &loaded.scan.edits);
             texts.push(text);
             let binds = loaded.scan.binds.iter().map(|range| loaded.text[range.clone()].to_owned()).collect();
-            let file = File { name: loaded.name, text: loaded.text, map, roots: loaded.scan.roots, binds };
+            let file =
+                File { name: loaded.name, path: loaded.path, text: loaded.text, map, roots: loaded.scan.roots, binds };
             engine.files.push(file);
         }
         let mut errors = Vec::new();

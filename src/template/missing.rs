@@ -2,9 +2,9 @@
 //! which part of the path is missing, and which names stand beside it.
 
 use super::filters::{OURS, kind};
-use super::nearest::nearest;
 use super::strict;
 use super::token::{Kind, Token, tokenize, unquote};
+use crate::nearest::nearest;
 use crate::value::{Map, Value};
 use tera::value::ValueKind;
 use tera::{Kwargs, State, TeraResult};

@@ -1,8 +1,8 @@
 //! Templates: Tera, made strict, with proem's functions, filters, escaping and diagnostics.
 //!
-//! [`Engine::load`] reads every template of a plan and what they include, scans them ([`scan`]), rewrites them so that
-//! undefined is an error everywhere ([`strict`]), and hands them to Tera in one batch. [`Engine::render`] renders one
-//! from a [`Context`]; what goes wrong is explained without ever showing a value ([`explain`]).
+//! [`Engine::load`] reads every template of a plan and what they include, scans them (`scan`), rewrites them so that
+//! undefined is an error everywhere (`strict`), and hands them to Tera in one batch. [`Engine::render`] renders one
+//! from a [`Context`]; what goes wrong is explained without ever showing a value (`explain`).
 //!
 //! Nothing here knows of sources, targets or processes. The only I/O is reading template files.
 
@@ -12,7 +12,6 @@ mod explain;
 mod filters;
 mod load;
 mod missing;
-mod nearest;
 mod place;
 mod scan;
 mod strict;
@@ -24,7 +23,7 @@ use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A template to load.
 #[derive(Debug, Clone)]
@@ -118,6 +117,8 @@ struct Template {
 #[derive(Debug)]
 struct File {
     name: String,
+    /// `None` for an inline text.
+    path: Option<PathBuf>,
     text: String,
     map: strict::Map,
     roots: Vec<scan::Root>,
@@ -129,6 +130,11 @@ impl Engine {
     /// template itself sets only in some branch is among them: intersect with the sources.
     pub fn uses(&self, index: usize) -> &BTreeSet<String> {
         &self.templates[index].uses
+    }
+
+    /// The files that template `index` was read from: its own first, then what it includes and extends.
+    pub fn files(&self, index: usize) -> impl Iterator<Item = &Path> {
+        self.templates[index].files.iter().filter_map(|file| self.files[*file].path.as_deref())
     }
 
     /// A complaint for each name that template `index` uses and that is neither among `sources` nor its own.
@@ -168,5 +174,7 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod equivalence;
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,10 @@ fn through(filter: &str, path: &Path, text: &str, edits: &mut Vec<Edit>) {
     if path.negated {
         edits.push(Edit { at: start, removes: 0, insert: open.to_owned(), about: start });
     }
-    let insert = format!("|{filter}(p={}){close}", quote(&text[start..end]));
+    // A name alone is there or is not: no more can be found out, and a call without arguments is four times faster.
+    let argument =
+        if text[start..end].contains(['.', '[']) { format!("(p={})", quote(&text[start..end])) } else { String::new() };
+    let insert = format!("|{filter}{argument}{close}");
     edits.push(Edit { at: end, removes: 0, insert, about: start });
 }
 
@@ -85,12 +88,7 @@ pub(super) fn printed_whole(range: Range<usize>, edits: &mut Vec<Edit>) {
 /// `<Name short />` stands for `short={short}`.
 pub(super) fn attribute(name: Range<usize>, text: &str, edits: &mut Vec<Edit>) {
     let word = &text[name.clone()];
-    edits.push(Edit {
-        at: name.end,
-        removes: 0,
-        insert: format!("={{{word}|{USED}(p=\"{word}\")}}"),
-        about: name.start,
-    });
+    edits.push(Edit { at: name.end, removes: 0, insert: format!("={{{word}|{USED}}}"), about: name.start });
 }
 
 /// The way from an offset of the edited text back to the user's.
@@ -160,7 +158,7 @@ mod tests {
             ("{{- (app.x) -}}", "{{- (app?.x|__printed(p=\"app.x\")) -}}"),
             ("{{ a[b.c]['d'] }}", "{{ a?[b?.c|__used(p=\"b.c\")]?['d']|__printed(p=\"a[b.c]['d']\") }}"),
             ("{{ 1 - -a.b }}", "{{ (1 - -(a?.b|__used(p=\"a.b\")))|__printed }}"),
-            ("{{ a ~ 1 }}", "{{ (a|__printed(p=\"a\") ~ 1)|__printed }}"),
+            ("{{ a ~ 1 }}", "{{ (a|__printed ~ 1)|__printed }}"),
             ("{{ a.b | upper }}", "{{ a?.b|__used(p=\"a.b\") | upper }}"),
             ("{{ a.b | first }}", "{{ (a?.b|__used(p=\"a.b\") | first)|__printed }}"),
             ("{{ f(x=a.b) }}", "{{ (f(x=a?.b|__used(p=\"a.b\")))|__printed }}"),
@@ -168,8 +166,8 @@ mod tests {
                 "{% for k, v in a.b %}{{ loop.index }}{% endfor %}",
                 "{% for k, v in a?.b|__used(p=\"a.b\") %}{{ (loop.index)|__printed }}{% endfor %}",
             ),
-            ("{{ <B a={x.y} s c=\"t\" /> }}", "{{ <B a={x?.y|__used(p=\"x.y\")} s={s|__used(p=\"s\")} c=\"t\" /> }}"),
-            ("{% set x = {'a': a.b, ...c} %}", "{% set x = {'a': a?.b|__used(p=\"a.b\"), ...c|__used(p=\"c\")} %}"),
+            ("{{ <B a={x.y} s c=\"t\" /> }}", "{{ <B a={x?.y|__used(p=\"x.y\")} s={s|__used} c=\"t\" /> }}"),
+            ("{% set x = {'a': a.b, ...c} %}", "{% set x = {'a': a?.b|__used(p=\"a.b\"), ...c|__used} %}"),
         ] {
             assert_eq!(rewritten(template), expected);
         }
@@ -185,7 +183,7 @@ mod tests {
             ("{% if a?.b %}{% endif %}", "{% if a?.b %}{% endif %}"),
             (
                 "{% set x = a | default(value=b.c) | default(value=d) %}",
-                "{% set x = a | default(value=b?.c) | default(value=d|__used(p=\"d\")) %}",
+                "{% set x = a | default(value=b?.c) | default(value=d|__used) %}",
             ),
             ("{% raw %}{{ a.b }}{% endraw %}{# {{ a.b }} #}", "{% raw %}{{ a.b }}{% endraw %}{# {{ a.b }} #}"),
             ("{{ 'a.b' }}{{ 1 }}", "{{ 'a.b' }}{{ 1 }}"),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::template::filters::parse::from_json;
-use std::path::Path;
+use std::fmt::Write as _;
 
 fn input(name: &str, text: &str, escape: Escape) -> Input {
     Input { name: name.to_owned(), path: PathBuf::from(name), text: Some(text.to_owned()), escape }
@@ -272,6 +272,8 @@ fn files_include_each_other() {
     let inputs = [file("main.tera", Escape::None), file("child.tera", Escape::None), file("child.tera", Escape::Json)];
     let engine = Engine::load(&inputs, shared.path()).unwrap();
     assert_eq!(engine.uses(0).iter().collect::<Vec<_>>(), ["app", "web"]);
+    let files: Vec<_> = engine.files(0).map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(files, ["main.tera", "part.tera", "lib.tera"]);
     assert_eq!(engine.uses(1).iter().collect::<Vec<_>>(), ["app", "env"]);
     assert_eq!(engine.render(1, &context()).unwrap(), "<base /root db1>");
     assert_eq!(engine.render(2, &context()).unwrap(), "<base /root db1>");
@@ -365,11 +367,11 @@ fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
     let mut text = String::new();
     for entry in catalog::FILTERS {
         let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
-        text.push_str(&format!("{{{{ 1 | {}({}) }}}}", entry.name, args.join(",")));
+        let _ = write!(text, "{{{{ 1 | {}({}) }}}}", entry.name, args.join(","));
     }
     for entry in catalog::TESTS {
         let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
-        text.push_str(&format!("{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(",")));
+        let _ = write!(text, "{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(","));
     }
     load(&text, Escape::None).unwrap();
     // Tera prints how many it has: ours must not lack one that is really there.

@@ -23,6 +23,17 @@ pub struct Welcome {
     pub held: Vec<String>,
 }
 
+/// The link, taken up: what a worker beside init starts with.
+#[derive(Debug)]
+pub struct Init {
+    /// Tells init things.
+    pub control: Control,
+    /// What init said first.
+    pub welcome: Welcome,
+    /// What init says from now on.
+    pub reader: Reader,
+}
+
 impl Control {
     /// No init: `exec`, `render`.
     pub fn none() -> Control {
@@ -50,7 +61,7 @@ impl Control {
     /// Waits for the first message of a worker's life.
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
-        match reader.next()? {
+        match reader.message()? {
             ToWorker::Welcome { started, owed, held } => Some((Welcome { started, owed, held }, reader)),
             ToWorker::Reloaded { .. } => None,
         }
@@ -66,7 +77,7 @@ pub struct Reader {
 
 impl Reader {
     /// Blocks until the next message; `None` when init is gone (or speaks nonsense, which is the same to us).
-    pub fn next(&mut self) -> Option<ToWorker> {
+    pub fn message(&mut self) -> Option<ToWorker> {
         let mut buffer = [0; 4096];
         loop {
             match self.inbox.message() {

@@ -13,6 +13,7 @@ pub mod group;
 mod owed;
 mod publishing;
 pub mod reload;
+pub mod retry;
 pub mod schedule;
 pub mod signals;
 mod starting;
@@ -28,7 +29,7 @@ use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice};
 use crate::source::sampler::Sampler;
 use crate::template::{Engine, Input};
-use control::{Control, Reader, Welcome};
+use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
 use group::{Group, Job};
@@ -36,7 +37,7 @@ use owed::Owed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 /// What the loop is for.
@@ -79,7 +80,7 @@ pub enum Ended {
 pub struct Surroundings {
     /// The working directory; `None`: the one that the process has.
     pub directory: Option<PathBuf>,
-    /// The soft RLIMIT_DATA, bytes, where the worker lowered its own.
+    /// The soft `RLIMIT_DATA`, bytes, where the worker lowered its own.
     pub data_limit: Option<u64>,
 }
 
@@ -116,15 +117,15 @@ pub struct Worker<'p> {
     reader: Option<Reader>,
 }
 
-/// Publishes a plan, and follows its changes if the mode says so.
-pub fn run(plan: &Plan, mode: Mode, control: Control, surroundings: Surroundings) -> Ended {
-    let (welcome, reader) = match control.welcome() {
-        Some((welcome, reader)) => (welcome, Some(reader)),
-        None if control.has_init() => return Ended::InitGone,
-        None => (Welcome::default(), None),
-    };
-    match Worker::new(plan, mode, control, surroundings, &welcome, reader) {
+/// Publishes a plan, and follows its changes if the mode says so; beside `init` or alone.
+pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Ended {
+    let beside_init = init.is_some();
+    match Worker::new(plan, mode, init, surroundings) {
         Ok(mut worker) => {
+            if beside_init {
+                // Every path is absolute by now; a mount that the container was started in can be unmounted.
+                let _ = std::env::set_current_dir("/");
+            }
             let ended = worker.serve();
             worker.end_commands();
             ended
@@ -134,14 +135,11 @@ pub fn run(plan: &Plan, mode: Mode, control: Control, surroundings: Surroundings
 }
 
 impl<'p> Worker<'p> {
-    fn new(
-        plan: &'p Plan,
-        mode: Mode,
-        control: Control,
-        surroundings: Surroundings,
-        welcome: &Welcome,
-        reader: Option<Reader>,
-    ) -> Result<Worker<'p>, Failure> {
+    fn new(plan: &'p Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
+        let (control, welcome, reader) = match init {
+            Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
+            None => (Control::none(), Welcome::default(), None),
+        };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
         let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref());
         let mixed = mixed(plan, &recovered);
@@ -153,7 +151,7 @@ impl<'p> Worker<'p> {
             control.tell(&ToInit::Hold(mixed));
         }
         let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine)?;
+        let (sources, groups) = used(plan, &engine);
         if mode == Mode::Run {
             reloads_are_stated(plan, &sources, &groups)?;
         }
@@ -180,7 +178,8 @@ impl<'p> Worker<'p> {
             next_id: 0,
             sampler: Sampler::default(),
             gate_probes: (0..plan.wait_for.len()).map(|index| (index, None)).collect(),
-            gate: Some(Gate::new(now, plan.wait)),
+            // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
+            gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
             listening: false,
             started: welcome.started,
@@ -189,6 +188,9 @@ impl<'p> Worker<'p> {
             reader,
         };
         let owing = recovered.iter().filter(|done| done.reload_owed).map(|done| &done.group).chain(&welcome.owed);
+        if worker.started {
+            worker.start_processes()?;
+        }
         for done in &recovered {
             if let (Some(index), Outcome::Mixed(_)) = (worker.group_named(&done.group), &done.outcome) {
                 worker.groups[index].held = true;
@@ -260,10 +262,7 @@ impl<'p> Worker<'p> {
     fn wait(&mut self) -> Option<Ended> {
         self.listen();
         let first = match self.next_due() {
-            Some(due) => match self.events.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(due) => self.events.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
             None => self.events.recv().ok(),
         };
         let now = Instant::now();
@@ -356,20 +355,20 @@ impl<'p> Worker<'p> {
 
     /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
     fn templates_changed(&mut self, now: Instant) {
-        let reloaded =
-            load_engine(self.plan).and_then(|engine| used(self.plan, &engine).map(|(used, _)| (engine, used)));
-        match reloaded {
-            Ok((engine, sources)) if names(&sources) == names(&self.sources) => {
-                self.engine = engine;
-                crate::info!("templates changed: read again");
-                for group in &mut self.groups {
-                    group.schedule.changed(now);
-                }
-            }
-            Ok(_) => crate::warn!(
-                "the templates use other sources than before\n  hint: restart the container; the old templates stay in force"
-            ),
-            Err(failure) => self.complain(&failure.complaints, now),
+        let engine = match load_engine(self.plan) {
+            Ok(engine) => engine,
+            Err(failure) => return self.complain(&failure.complaints, now),
+        };
+        let (sources, groups) = used(self.plan, &engine);
+        if names(&sources) != names(&self.sources) {
+            let complaint = Complaint::new("the templates use other sources than before");
+            return self.complain(&[complaint.hint("restart the container; the old templates stay in force")], now);
+        }
+        self.engine = engine;
+        crate::info!("templates changed: read again");
+        for (group, read) in self.groups.iter_mut().zip(groups) {
+            group.uses = read.uses;
+            group.schedule.changed(now);
         }
     }
 
@@ -392,13 +391,11 @@ impl<'p> Worker<'p> {
         if let Some(pgid) = self.commands.remove(&id) {
             self.control.tell(&ToInit::CommandEnded(pgid));
         }
-        match self.groups.iter().position(|group| group.job.command() == Some(id)) {
-            Some(index) => self.checked(index, result, now),
-            None => {
-                self.reload_command_ended(id, result, now);
-                Ok(())
-            }
+        if let Some(index) = self.groups.iter().position(|group| group.job.command() == Some(id)) {
+            return self.checked(index, result, now);
         }
+        self.reload_command_ended(id, result, now);
+        Ok(())
     }
 }
 
@@ -422,7 +419,7 @@ pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
 }
 
 /// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.
-fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), Failure> {
+fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
     let mut next = 0;
     let ranges: Vec<_> = plan
         .groups
@@ -441,11 +438,11 @@ fn used(plan: &Plan, engine: &Engine) -> Result<(Vec<SourcePlan>, Vec<Group>), F
         .zip(ranges)
         .map(|(plan, range)| {
             let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
-            let uses = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
-            Group::new(plan, range, uses)
+            let indexes = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
+            Group::new(plan, range, indexes)
         })
         .collect();
-    Ok((sources, groups))
+    (sources, groups)
 }
 
 fn names(sources: &[SourcePlan]) -> Vec<&str> {

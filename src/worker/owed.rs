@@ -1,6 +1,7 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
 use super::reload::{self, Due};
+use super::retry::Retry;
 use super::{Event, Worker};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
@@ -9,11 +10,6 @@ use crate::link::{Outcome, ReloadAction, ToInit};
 use crate::publish::command::{self, CommandPlan, CommandResult};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// The longest pause between two tries of a reload.
-const RETRY_CAP: Duration = Duration::from_secs(60);
-/// The first pause.
-const RETRY_BASE: Duration = Duration::from_millis(500);
 
 /// What is owed, and what of it is being done.
 #[derive(Debug, Default)]
@@ -26,8 +22,8 @@ pub struct Owed {
     queue: VecDeque<Due>,
     /// The one being done, by its id.
     current: Option<(u64, Due)>,
-    /// After a failure: not before then, and how many failures in a row.
-    pause: Option<(Instant, u32)>,
+    /// After a failure.
+    pause: Option<Retry>,
 }
 
 impl Owed {
@@ -41,7 +37,7 @@ impl Owed {
         if self.current.is_some() || self.entries.is_empty() {
             return None;
         }
-        self.pause.map(|(at, _)| at)
+        self.pause.map(|pause| pause.at)
     }
 
     fn add(&mut self, group: usize, reloads: &[ReloadPlan]) {
@@ -51,8 +47,8 @@ impl Owed {
             }
         }
         // What is newly published overtakes the pause of what failed before.
-        if let Some((at, _)) = &mut self.pause {
-            *at = Instant::now();
+        if let Some(pause) = &mut self.pause {
+            pause.at = Instant::now();
         }
     }
 
@@ -63,9 +59,7 @@ impl Owed {
     }
 
     fn fail(&mut self, now: Instant) {
-        let failures = self.pause.map_or(0, |(_, failures)| failures);
-        let pause = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_CAP);
-        self.pause = Some((now + pause, failures + 1));
+        self.pause = Some(Retry::after(self.pause, now));
         self.queue.clear();
     }
 }
@@ -119,7 +113,7 @@ impl Worker<'_> {
         if checking || self.owed.current.is_some() || self.owed.entries.is_empty() {
             return None;
         }
-        if self.owed.pause.is_some_and(|(at, _)| now < at) && self.owed.queue.is_empty() {
+        if self.owed.pause.is_some_and(|pause| now < pause.at) && self.owed.queue.is_empty() {
             return None;
         }
         if self.owed.queue.is_empty() {

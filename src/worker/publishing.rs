@@ -31,7 +31,7 @@ impl<'p> Worker<'p> {
                 continue;
             }
             // Before the first publish nobody watches the files: nothing to settle, nothing to throttle.
-            let due = group.schedule.due().is_some_and(|due| !group.done || due <= now);
+            let due = group.schedule.due().is_some_and(|due| self.starting(index) || due <= now);
             if due {
                 self.groups[index].schedule.begin();
                 let outcome = self.publish(index, now);
@@ -41,9 +41,14 @@ impl<'p> Worker<'p> {
         Ok(())
     }
 
+    /// Nothing depends on this group yet: what fails now ends the start.
+    fn starting(&self, index: usize) -> bool {
+        !self.started && !self.groups[index].done
+    }
+
     /// What follows from an attempt.
     fn settle(&mut self, index: usize, outcome: Result<(), Problem>, now: Instant) -> Result<(), Failure> {
-        let starting = !self.groups[index].done;
+        let starting = self.starting(index);
         match outcome {
             Ok(()) => Ok(()),
             Err(Problem::Input(complaints)) => {
@@ -203,12 +208,11 @@ impl<'p> Worker<'p> {
         }
         self.groups[index].refused = Some(what.fingerprint);
         self.groups[index].schedule.rest();
-        if self.groups[index].done {
-            self.complain(&[complaint], now);
-            Ok(())
-        } else {
-            Err(complaint.exit(Exit::DATA))
+        if self.starting(index) {
+            return Err(complaint.exit(Exit::DATA));
         }
+        self.complain(&[complaint], now);
+        Ok(())
     }
 
     /// The most frequent reason for a refusal that a newcomer meets: a service without instances.
@@ -279,7 +283,7 @@ impl<'p> Worker<'p> {
         let mut rendered = Vec::with_capacity(plan.templates.len());
         for (template, number) in plan.templates.iter().zip(group.templates.clone()) {
             match self.engine.render(number, &context) {
-                Ok(content) => rendered.push(Rendered { template, content: content.into_bytes(), secret }),
+                Ok(text) => rendered.push(Rendered { template, content: text.into_bytes(), secret }),
                 Err(error) => complaints.push(error.complaint),
             }
         }

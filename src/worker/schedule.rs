@@ -2,6 +2,7 @@
 //!
 //! Pure: the time is a parameter. One machine per group.
 
+use super::retry::Retry;
 use std::time::{Duration, Instant};
 
 /// The timing of one group.
@@ -17,17 +18,6 @@ pub struct Schedule {
     /// A publish that failed for a reason outside its inputs (a full disk) is tried again then.
     retry: Option<Retry>,
 }
-
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    at: Instant,
-    failures: u32,
-}
-
-/// The longest pause between two tries of a publish that cannot be written.
-const RETRY_CAP: Duration = Duration::from_secs(60);
-/// The first pause.
-const RETRY_BASE: Duration = Duration::from_millis(500);
 
 impl Schedule {
     /// `settle`: quiet time before a change is published; `settle_max`: the longest that it may put a publish off;
@@ -72,9 +62,7 @@ impl Schedule {
 
     /// The publish that began failed, but not because of its inputs: try again with backoff.
     pub fn failed(&mut self, now: Instant) {
-        let failures = self.retry.map_or(0, |retry| retry.failures);
-        let pause = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_CAP);
-        self.retry = Some(Retry { at: now + pause, failures: failures + 1 });
+        self.retry = Some(Retry::after(self.retry, now));
     }
 
     /// The publish that began had nothing to change, or its inputs were refused: wait for the next change.
@@ -131,7 +119,7 @@ mod tests {
         }
         assert_eq!(pauses[0], ms(500));
         assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(*pauses.last().unwrap(), RETRY_CAP);
+        assert_eq!(*pauses.last().unwrap(), crate::worker::retry::CAP);
     }
 
     proptest! {

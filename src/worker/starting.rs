@@ -21,7 +21,7 @@ impl Worker<'_> {
             let feed = self.sender.clone();
             super::thread("link", move || {
                 loop {
-                    let event = reader.next().map_or(Event::InitGone, Event::Init);
+                    let event = reader.message().map_or(Event::InitGone, Event::Init);
                     let last = matches!(event, Event::InitGone);
                     if feed.send(event).is_err() || last {
                         return;
@@ -79,7 +79,9 @@ impl Worker<'_> {
         if self.gate_probes.is_empty() && self.groups.iter().all(|group| group.done) {
             self.gate = None;
             self.blocked.clear();
-            return self.start_processes();
+            self.start_processes()?;
+            self.started = self.control.has_init();
+            return Ok(());
         }
         let checking = self.groups.iter().any(|group| group.job.command().is_some());
         if checking {
@@ -147,7 +149,7 @@ impl Worker<'_> {
     }
 
     /// Everything is published and checked: init may start the processes.
-    fn start_processes(&mut self) -> Result<(), Failure> {
+    pub(super) fn start_processes(&mut self) -> Result<(), Failure> {
         if !self.control.has_init() {
             return Ok(());
         }
@@ -156,7 +158,6 @@ impl Worker<'_> {
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
         self.control.tell(&ToInit::Start);
-        self.started = true;
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ impl Ending {
 
 impl Machine {
     /// Decides the code, once and for all.
-    pub(super) fn end(&mut self, _now: Instant, exit: Exit, out: &mut Vec<Action>) {
+    pub(super) fn end(&mut self, exit: Exit, out: &mut Vec<Action>) {
         if self.ending.is_none() {
             self.ending = Some(Ending { exit, phase: Phase::Looking });
             out.push(Action::Reap);

@@ -6,6 +6,7 @@
 
 mod ending;
 mod process;
+mod reload;
 mod worker;
 
 #[cfg(test)]
@@ -170,13 +171,13 @@ impl Machine {
     }
 
     /// The first actions.
-    pub fn begin(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub fn begin(&mut self, out: &mut Vec<Action>) {
         if self.worker.is_wanted() {
             self.fork_worker(out);
         } else if self.start_wanted {
-            self.start_all(now, out);
+            self.start_all(out);
         } else {
-            self.end(now, Exit::OK, out);
+            self.end(Exit::OK, out);
         }
     }
 
@@ -187,7 +188,7 @@ impl Machine {
             Event::Exited { pid, status } => self.on_exited(now, pid, status, out),
             Event::Reaped { left } => self.on_reaped(now, left, out),
             Event::Spawned { process, pid } => self.on_spawned(now, process, pid, out),
-            Event::Refused { process, failure } => self.on_refused(now, process, &failure, out),
+            Event::Refused { process, failure } => self.on_refused(process, &failure, out),
             Event::Forked { pid } => self.on_forked(now, pid, out),
             Event::NotForked { reason } => self.on_not_forked(now, &reason, out),
             Event::Message(message) => self.on_message(now, message, out),
@@ -246,7 +247,7 @@ impl Machine {
         if self.worker.pid() == Some(pid) {
             self.on_worker_gone(now, status, out);
         } else if let Some(index) = self.processes.iter().position(|process| process.pid() == Some(pid)) {
-            self.on_process_gone(now, index, status, out);
+            self.on_process_gone(index, status, out);
         }
     }
 
@@ -266,7 +267,7 @@ impl Machine {
             // The code is decided; nothing that a worker says changes that.
             _ if self.ending.is_some() => {}
             ToInit::Process(spec) => self.learn(*spec, out),
-            ToInit::Start => self.on_start(now, out),
+            ToInit::Start => self.on_start(out),
             ToInit::Hold(names) => self.hold(names, out),
             ToInit::Release(names) => self.release(now, &names, out),
             ToInit::Reload { id, process, action } => self.reload(now, id, &process, action, out),

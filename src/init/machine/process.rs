@@ -3,17 +3,15 @@
 use super::{Action, Machine, Target, decode};
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::link::{Outcome, ProcessSpec, ReloadAction, ToWorker};
+use crate::link::{Outcome, ProcessSpec, ToWorker};
 use crate::log::Level;
-use crate::os::signals;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Signals kept for a process that is about to run; the 31 ordinary ones always fit, each once.
 const MAX_KEPT: usize = 128;
-/// Reloads that wait for the same restart, and processes: beyond these a worker is broken.
-const MAX_REPLIES: usize = 1024;
-const MAX_PROCESSES: usize = 64;
+/// Beyond these a worker is broken.
+pub(super) const MAX_PROCESSES: usize = 64;
 
 /// One process.
 #[derive(Debug)]
@@ -24,13 +22,13 @@ pub(super) struct Process {
     /// Its process group, as long as something of it may be left.
     pub(super) group: Option<i32>,
     rules: Rules,
-    state: State,
+    pub(super) state: State,
     /// Signals that arrived while it was not there to get them.
     kept: Vec<i32>,
     /// Asked to be restarted as soon as it is released.
-    restart_wanted: bool,
+    pub(super) restart_wanted: bool,
     /// Reloads that are answered when it runs anew.
-    replies: Vec<u64>,
+    pub(super) replies: Vec<u64>,
 }
 
 /// How a running process is treated: from the spec that it was started with.
@@ -46,7 +44,7 @@ pub(super) struct Rules {
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// Not started yet, or stopped to be started again.
     Waiting,
     /// Between `Spawn` and its outcome.
@@ -61,14 +59,14 @@ enum State {
 
 /// A stop protocol that is under way. There is at most one per process.
 #[derive(Debug)]
-struct Stop {
-    purpose: Purpose,
+pub(super) struct Stop {
+    pub(super) purpose: Purpose,
     /// When its group is killed; `None`: it was.
     kill_at: Option<Instant>,
 }
 
 #[derive(Debug)]
-enum Purpose {
+pub(super) enum Purpose {
     Restart,
     Exit(Exit, String),
 }
@@ -149,7 +147,7 @@ impl Process {
         matches!(&self.state, State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. })
     }
 
-    fn target(&self, pid: i32) -> Target {
+    pub(super) fn target(&self, pid: i32) -> Target {
         if self.rules.group { Target::Group(pid) } else { Target::Pid(pid) }
     }
 
@@ -167,7 +165,7 @@ impl Process {
         }
     }
 
-    fn deliver_kept(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn deliver_kept(&mut self, out: &mut Vec<Action>) {
         for number in std::mem::take(&mut self.kept) {
             self.forward(number, out);
         }
@@ -175,7 +173,7 @@ impl Process {
 
     /// The stop protocol: stop signal, `stop_timeout`, KILL to the group. A second request sends nothing; that of the
     /// container's end overrules that of a restart.
-    fn stop(&mut self, now: Instant, purpose: Purpose, out: &mut Vec<Action>) {
+    pub(super) fn stop(&mut self, now: Instant, purpose: Purpose, out: &mut Vec<Action>) {
         let signal = self.rules.stop_signal.unwrap_or(libc::SIGTERM);
         let kill_at = now + self.rules.stop_timeout;
         let group = self.rules.group;
@@ -226,24 +224,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_start(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn on_start(&mut self, out: &mut Vec<Action>) {
         if self.main().is_none() {
             return self.on_broken(out);
         }
         // A replacement of a worker that died repeats it: what runs, runs, and what ended is not started again.
         if !self.start_wanted {
             self.start_wanted = true;
-            self.start_all(now, out);
+            self.start_all(out);
         }
     }
 
-    pub(super) fn start_all(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn start_all(&mut self, out: &mut Vec<Action>) {
         for index in 0..self.processes.len() {
-            self.start_if_due(now, index, out);
+            self.start_if_due(index, out);
         }
     }
 
-    fn start_if_due(&mut self, _now: Instant, index: usize, out: &mut Vec<Action>) {
+    pub(super) fn start_if_due(&mut self, index: usize, out: &mut Vec<Action>) {
         let process = &mut self.processes[index];
         let free = self.start_wanted && self.ending.is_none() && !self.held.contains(&process.name);
         if free && matches!(process.state, State::Waiting) {
@@ -280,7 +278,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_refused(&mut self, now: Instant, index: usize, failure: &Failure, out: &mut Vec<Action>) {
+    pub(super) fn on_refused(&mut self, index: usize, failure: &Failure, out: &mut Vec<Action>) {
         let is_main = self.is_main(index);
         let Some(process) = self.processes.get_mut(index) else { return };
         process.state = State::Over;
@@ -292,7 +290,7 @@ impl Machine {
             out.push(Action::Log(Level::Error, failure.to_string()));
         } else if self.ending.is_none() {
             out.push(Action::LastWord(failure.exit, failure.to_string()));
-            self.end(now, failure.exit, out);
+            self.end(failure.exit, out);
         }
     }
 
@@ -316,7 +314,7 @@ impl Machine {
         let started = self.started;
         let Some(index) = self.main_index() else {
             if ends(number) {
-                self.end(now, Exit::by_signal(number), out);
+                self.end(Exit::by_signal(number), out);
             }
             return;
         };
@@ -326,10 +324,10 @@ impl Machine {
         }
         match &main.state {
             State::Running { stop: Some(Stop { purpose: Purpose::Restart, .. }), .. } | State::Starting => {
-                main.keep(number)
+                main.keep(number);
             }
             State::Running { .. } => main.forward(number, out),
-            State::Waiting if main.rules.ends(number) => self.end(now, Exit::by_signal(number), out),
+            State::Waiting if main.rules.ends(number) => self.end(Exit::by_signal(number), out),
             // Between a restart's two halves, held: the new process gets it. Before the first start there is nobody whom
             // it could have been meant for.
             State::Waiting if started => main.keep(number),
@@ -337,7 +335,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_process_gone(&mut self, now: Instant, index: usize, status: i32, out: &mut Vec<Action>) {
+    pub(super) fn on_process_gone(&mut self, index: usize, status: i32, out: &mut Vec<Action>) {
         let Some(exit) = decode(status) else { return };
         let is_main = self.is_main(index);
         let process = &mut self.processes[index];
@@ -354,94 +352,16 @@ impl Machine {
                 process.state = State::Waiting;
                 let end = process.kept.iter().copied().find(|number| process.rules.ends(*number));
                 match end.filter(|_| is_main && self.held.contains(&process.name)) {
-                    Some(number) => self.end(now, Exit::by_signal(number), out),
-                    None => self.start_if_due(now, index, out),
+                    Some(number) => self.end(Exit::by_signal(number), out),
+                    None => self.start_if_due(index, out),
                 }
             }
             Some(Purpose::Exit(exit, reason)) => {
                 out.push(Action::LastWord(exit, reason));
-                self.end(now, exit, out);
+                self.end(exit, out);
             }
-            None if is_main => self.end(now, exit, out),
+            None if is_main => self.end(exit, out),
             None => out.push(Action::Log(Level::Warn, format!("process `{}` ended ({exit})", process.name))),
-        }
-    }
-
-    pub(super) fn hold(&mut self, names: Vec<String>, out: &mut Vec<Action>) {
-        self.held.extend(names);
-        if self.held.len() > MAX_PROCESSES {
-            self.held.clear();
-            self.on_broken(out);
-        }
-    }
-
-    pub(super) fn release(&mut self, now: Instant, names: &[String], out: &mut Vec<Action>) {
-        for name in names {
-            self.held.remove(name);
-        }
-        for index in 0..self.processes.len() {
-            if self.held.contains(&self.processes[index].name) {
-                continue;
-            }
-            if std::mem::take(&mut self.processes[index].restart_wanted) {
-                self.processes[index].stop(now, Purpose::Restart, out);
-            }
-            self.start_if_due(now, index, out);
-        }
-    }
-
-    pub(super) fn reload(&mut self, now: Instant, id: u64, name: &str, action: ReloadAction, out: &mut Vec<Action>) {
-        let tell = |outcome| Action::Tell(ToWorker::Reloaded { id, outcome });
-        let held = self.held.contains(name);
-        let Some(process) = self.processes.iter_mut().find(|process| process.name == name) else {
-            return out.push(tell(Outcome::Failed(format!("there is no process `{name}`"))));
-        };
-        match (&process.state, action) {
-            (State::Running { stop: None, pid }, ReloadAction::Signal(signal)) if (1..=64).contains(&signal) => {
-                out.push(Action::Reload { id, target: process.target(*pid), signal });
-            }
-            (State::Running { stop: None, .. }, ReloadAction::Signal(signal)) => {
-                out.push(tell(Outcome::Failed(format!("{} is no signal", signals::name(signal)))));
-            }
-            // It is being stopped, or about to start: it reads the new files anyway.
-            (_, ReloadAction::Signal(_))
-            | (State::Waiting | State::Starting | State::Over, ReloadAction::Restart)
-            | (State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. }, ReloadAction::Restart) => {
-                out.push(tell(Outcome::NotRunning));
-            }
-            (State::Running { .. }, ReloadAction::Restart) if process.replies.len() >= MAX_REPLIES => {
-                self.on_broken(out)
-            }
-            (State::Running { .. }, ReloadAction::Restart) => {
-                process.replies.push(id);
-                if held {
-                    process.restart_wanted = true;
-                } else {
-                    process.stop(now, Purpose::Restart, out);
-                }
-            }
-        }
-    }
-
-    /// `reload = "exit"`, or a start that failed: the worker wants the container to end.
-    pub(super) fn on_exit_asked(&mut self, now: Instant, exit: Exit, reason: String, out: &mut Vec<Action>) {
-        let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
-            out.push(Action::LastWord(exit, reason));
-            return self.end(now, exit, out);
-        };
-        match main.state {
-            State::Running { .. } => {
-                main.stop(now, Purpose::Exit(exit, reason), out);
-                // Those that were kept for a successor: there will be none.
-                main.deliver_kept(out);
-            }
-            State::Starting => {
-                self.exit_asked.get_or_insert((exit, reason));
-            }
-            State::Waiting | State::Over => {
-                out.push(Action::LastWord(exit, reason));
-                self.end(now, exit, out);
-            }
         }
     }
 
@@ -467,7 +387,7 @@ impl Machine {
                 }
                 main.kill(out);
             }
-            State::Waiting | State::Over => self.end(now, Exit::by_signal(libc::SIGTERM), out),
+            State::Waiting | State::Over => self.end(Exit::by_signal(libc::SIGTERM), out),
         }
         self.shutdown_at = None;
     }

@@ -150,7 +150,7 @@ impl Machine {
         if !self.started && deaths >= MAX_DEATHS {
             self.worker.state = State::None;
             out.push(Action::LastWord(Exit::INTERNAL, format!("{what}, {deaths} times before the first start")));
-            return self.end(now, Exit::INTERNAL, out);
+            return self.end(Exit::INTERNAL, out);
         }
         let pause = backoff(deaths - 1);
         out.push(Action::Log(Level::Warn, format!("{what}; the next one starts in {pause:?}")));

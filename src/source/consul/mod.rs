@@ -16,6 +16,7 @@ use super::kind::Facts;
 use super::uri::Uri;
 use crate::config::plan::StorePlan;
 use crate::error::Complaint;
+use crate::nearest::nearest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ fn parse(uri: &Uri) -> Result<Request, Complaint> {
         let known = || kinds.iter().copied().flatten().copied();
         if !known().any(|option| option == name) {
             let list: Vec<&str> = known().collect();
-            let hint = match nearest(name, &list) {
+            let hint = match nearest(name, list.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", list.join(", ")),
             };
@@ -173,30 +174,8 @@ fn options(uri: &Uri) -> Result<Options, Complaint> {
 
 /// Whole seconds or minutes; Consul's own limit is ten minutes.
 fn wait(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = number.parse::<u64>().ok()?.checked_mul(match unit {
-        "s" => 1,
-        "m" => 60,
-        _ => return None,
-    })?;
-    (1..=600).contains(&seconds).then(|| Duration::from_secs(seconds))
-}
-
-/// The known word that is at most two edits away.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance = |other: &str| -> usize {
-        let mut row: Vec<usize> = (0..=other.len()).collect();
-        for (i, a) in word.bytes().enumerate() {
-            let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-            for (j, b) in other.bytes().enumerate() {
-                let replaced = diagonal + usize::from(a != b);
-                diagonal = row[j + 1];
-                row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        row[other.len()]
-    };
-    known.iter().map(|other| (distance(other), *other)).filter(|(d, _)| *d <= 2).min().map(|(_, other)| other)
+    let wait = crate::config::units::duration(text).ok()?;
+    (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&wait).then_some(wait)
 }
 
 #[cfg(test)]

@@ -15,7 +15,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{Hash as _, Hasher as _};
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a list below `min` is watched at most before that is said again. The last query of a round still lasts
+/// its whole wait, and a round must end before the driver takes it for dead.
+const TELL_AGAIN: Duration = Duration::from_mins(4);
 
 /// Which instances of which service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,9 +229,9 @@ impl Service {
                 self.told = false;
                 break (list, reply, too_few);
             }
-            // Said once, and again when a whole wait has gone by: failing checks move the index all the time, and a
+            // Said once, and again when some time has gone by: failing checks move the index all the time, and a
             // driver that is told of each would put the next look further and further off.
-            if !self.told || begun.elapsed() >= self.client.wait() {
+            if !self.told || begun.elapsed() >= self.client.wait().min(TELL_AGAIN) {
                 self.told = true;
                 return Err(self.kept(list.len()));
             }

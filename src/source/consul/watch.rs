@@ -136,7 +136,7 @@ mod tests {
         }
         pace.round(false, quick);
         assert_eq!(pace.pause(), Pace::FIRST);
-        pace.round(false, Duration::from_secs(300));
+        pace.round(false, Duration::from_mins(5));
         assert_eq!(pace.pause(), Duration::ZERO);
     }
 

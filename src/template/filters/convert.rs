@@ -133,14 +133,12 @@ fn size(text: &str) -> Option<i128> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let unit = unit_of(text[digits..].trim())?;
-    match text[..digits].parse::<i64>() {
-        Ok(count) => i128::from(count).checked_mul(unit),
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a fraction of a unit")]
-        Err(_) => {
-            let count: f64 = text[..digits].parse().ok()?;
-            Some((count * unit as f64) as i128).filter(|size| *size < 1 << 62)
-        }
+    if let Ok(count) = text[..digits].parse::<i64>() {
+        return i128::from(count).checked_mul(unit);
     }
+    let count: f64 = text[..digits].parse().ok()?;
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a fraction of a unit")]
+    Some((count * unit as f64) as i128).filter(|size| *size < 1 << 62)
 }
 
 /// `KiB`, `Ki` and bare `k` are 1024 (as docker, nginx, PHP and the JVM read it), `kB` is 1000.

@@ -22,9 +22,13 @@ fn fail(message: impl fmt::Display) -> tera::Error {
     tera::Error::message(format!("{OURS}{message}"))
 }
 
+type Plain = fn(&Value) -> TeraResult<Value>;
+type WithArgs = fn(&Value, &Args) -> TeraResult<Value>;
+type Writer = fn(&Value, &Args, Escape) -> TeraResult<Value>;
+
 /// Registers everything for one escaping.
 pub(super) fn register(tera: &mut Tera, escape: Escape) {
-    let plain: [(&'static str, fn(&Value) -> TeraResult<Value>); 11] = [
+    let plain: [(&'static str, Plain); 12] = [
         ("b64decode", text::b64decode),
         ("b64encode", text::b64encode),
         ("base", text::base),
@@ -36,11 +40,12 @@ pub(super) fn register(tera: &mut Tera, escape: Escape) {
         ("parse_json", parse::json),
         ("parse_toml", parse::toml),
         ("parse_yaml", parse::yaml),
+        ("str", text::str),
     ];
     for (name, filter) in plain {
         tera.register_filter(name, move |input: &Value, _: Kwargs, _: &State| filter(input));
     }
-    let with_args: [(&'static str, fn(&Value, &Args) -> TeraResult<Value>); 9] = [
+    let with_args: [(&'static str, WithArgs); 9] = [
         ("bytes", convert::bytes),
         ("clamp", convert::clamp),
         ("default", convert::default),
@@ -54,7 +59,7 @@ pub(super) fn register(tera: &mut Tera, escape: Escape) {
     for (name, filter) in with_args {
         tera.register_filter(name, move |input: &Value, kwargs: Kwargs, _: &State| filter(input, &Args(&kwargs)));
     }
-    let writers: [(&'static str, fn(&Value, &Args, Escape) -> TeraResult<Value>); 5] = [
+    let writers: [(&'static str, Writer); 5] = [
         ("json", write::json),
         ("quote", write::quote),
         ("shell", write::shell),

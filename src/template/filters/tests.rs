@@ -86,6 +86,7 @@ fn text_filters() {
         ("[1, 'a'] | toml", "[1, \"a\"]"),
         ("\"it's\" | shell", "'it'\\''s'"),
         ("5 | quote", "\"5\""),
+        ("5 | str ~ 'x'", "5x"),
         ("{'a': [1]} | json(pretty=true)", "{\n  \"a\": [\n    1\n  ]\n}"),
     ] {
         assert_eq!(
@@ -94,6 +95,7 @@ fn text_filters() {
             "{expression}"
         );
     }
+    assert!(render("[1] | str").contains("filter `str`: its input must be a string"));
     assert!(render("[none] | toml").contains("filter `toml`: TOML cannot hold null"));
 }
 

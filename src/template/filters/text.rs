@@ -3,6 +3,7 @@
 use super::{Args, Input, fail};
 use crate::value::Value;
 use tera::TeraResult;
+use tera::value::ValueKind;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -48,6 +49,17 @@ pub(super) fn b64decode(input: &Value) -> TeraResult<Value> {
         return Err(wrong());
     }
     String::from_utf8(bytes).map(Value::from).map_err(|_| fail("what its input encodes is not text"))
+}
+
+/// `str`: the text of a scalar. Tera's own writes maps and lists in a syntax that nobody reads.
+pub(super) fn str(input: &Value) -> TeraResult<Value> {
+    match input.kind() {
+        ValueKind::String => Ok(input.clone()),
+        ValueKind::Undefined | ValueKind::None | ValueKind::Map | ValueKind::Array | ValueKind::Bytes => {
+            Err(Input(input).not("a string, a number or a boolean"))
+        }
+        _ => Ok(input.to_string().into()),
+    }
 }
 
 /// `base`: what is after the last `/`.

@@ -13,7 +13,7 @@ pub(super) type Refused = &'static str;
 pub(super) fn document(value: &Value, indent: usize) -> Result<String, Refused> {
     let mut out = String::new();
     match nested(value) {
-        Some(_) => block(value, 0, indent, &mut out)?,
+        Some(()) => block(value, 0, indent, &mut out)?,
         // A scalar may stand anywhere on a line, so it is never a block scalar.
         None => out.push_str(&scalar(value)?),
     }

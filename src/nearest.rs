@@ -64,6 +64,9 @@ mod tests {
         assert_eq!(nearest("cache", known), None);
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest("hsot", ["port", "host"]), Some("host"));
+        assert_eq!(nearest("tls_enabeld", ["tls_enabled", "tls"]), Some("tls_enabled"));
+        assert_eq!(nearest("x", ["completely", "different"]), None);
     }
 
     #[test]
