@@ -237,7 +237,8 @@ pub fn one_key(bench: &mut Bench) -> Result<()> {
     contest.play(rounds)?;
     let note = format!(
         "From the acknowledged PUT until the rename is seen (inotify), `--settle 0s --throttle 0s`. {rounds} rounds; \
-         each contender has a key of its own, and more than 100 ms between two writes to it."
+         each contender has a key of its own, and more than 100 ms between two writes to it. (Consul answers the \
+         watcher as early as the writer, so the raw query is at zero.)"
     );
     bench.report.section("Latency, one key", &note, &contest.table());
     let (raw, ours) = (contest.of(RAW).context("raw")?, contest.of(OURS).context("proem")?);
