@@ -67,7 +67,7 @@ pub struct Options {
     /// Wait until this is up before the first render, such as `tcp:HOST:PORT` (repeatable)
     #[arg(long, value_name = "PROBE")]
     pub wait_for: Vec<String>,
-    /// Whom the command runs as: name or uid[:gid]
+    /// Whom the command runs as: `name` or `uid:gid`
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// How long start waits for stores and missing values [default: 60s]

@@ -176,7 +176,9 @@ fn an_outage_of_thirty_seconds_leaves_the_container_unmoved() {
     assert_eq!((site.master(), site.nginx.state()), (master, state.clone()));
     site.consul.start_again();
     site.consul.api.put("config/site/greeting", "back");
-    site.shows("back\n");
+    // The pause between two tries is a minute at most, and by now it may be that long.
+    let shown = || (site.page().as_deref() == Some("back\n")).then_some(());
+    wait::until(Duration::from_secs(100), "the next change arrives", || site.nginx.logs(), shown);
     assert_eq!((site.master(), site.nginx.state()), (master, state));
 }
 

@@ -23,7 +23,7 @@ struct Traced {
 
 impl Traced {
     /// Starts it; `program` is the one that is looked at, once it has been executed.
-    fn start(dir: &Path, program: &str, command: &[&str], env: &[(&str, &str)]) -> Traced {
+    fn start(dir: &Path, program: &str, command: &[&str], env: &[(&str, String)]) -> Traced {
         let (nsswitch, log) = (write(dir, "nsswitch.conf", FOREIGN), dir.join("strace.log"));
         let script = "mount --bind \"$1\" /etc/nsswitch.conf && shift && exec \"$@\"";
         let mut builder = Builder::new("unshare")
@@ -49,7 +49,7 @@ impl Traced {
     }
 }
 
-fn traced(dir: &Path, program: &str, command: &[&str], env: &[(&str, &str)]) -> (Output, Vec<String>) {
+fn traced(dir: &Path, program: &str, command: &[&str], env: &[(&str, String)]) -> (Output, Vec<String>) {
     Traced::start(dir, program, command, env).ended()
 }
 
@@ -73,7 +73,8 @@ fn the_trace_sees_what_it_looks_for() {
 
 /// A configuration that needs every kind of name: a host, a user with supplementary groups, an owner.
 fn configuration(dir: &Path, target: &str) -> String {
-    let source = if cfg!(feature = "consul") { "consul:config/app" } else { "env:APP_" };
+    let source = if cfg!(feature = "consul") { "consul:config/app" } else { "file:app.toml" };
+    write(dir, "app.toml", "x = \"value\"\n");
     write(dir, "t.tera", "{{ app.x }}");
     let config = format!(
         "[source]\napp = \"{source}\"\n[template.t]\nfrom = \"t.tera\"\nto = \"{target}\"\nowner = \"nobody\"\nreload = \"none\"\n\
@@ -82,42 +83,25 @@ fn configuration(dir: &Path, target: &str) -> String {
     text(&write(dir, "proem.toml", &config)).to_owned()
 }
 
-/// Where the value comes from: the host is a name, so that it must be looked up.
-struct Store {
-    #[cfg(feature = "consul")]
-    consul: support::server::Consul,
+/// Where the value comes from, and the variable that says so; without Consul it is a file. Consul's host is a name, so that it must be looked up.
+#[cfg(feature = "consul")]
+fn store() -> (support::server::Consul, [(&'static str, String); 1]) {
+    let consul = support::server::Consul::start();
+    consul.api.put("config/app/x", "value");
+    let address = consul.api.url().replace("127.0.0.1", "localhost");
+    (consul, [("CONSUL_HTTP_ADDR", address)])
 }
 
-impl Store {
-    fn start() -> Store {
-        #[cfg(feature = "consul")]
-        {
-            let consul = support::server::Consul::start();
-            consul.api.put("config/app/x", "value");
-            Store { consul }
-        }
-        #[cfg(not(feature = "consul"))]
-        Store {}
-    }
-
-    #[cfg(feature = "consul")]
-    fn variable(&self) -> (&'static str, String) {
-        ("CONSUL_HTTP_ADDR", self.consul.api.url().replace("127.0.0.1", "localhost"))
-    }
-
-    #[cfg(not(feature = "consul"))]
-    fn variable(&self) -> (&'static str, String) {
-        ("APP_X", "value".to_owned())
-    }
+#[cfg(not(feature = "consul"))]
+fn store() -> ((), [(&'static str, String); 0]) {
+    ((), [])
 }
 
 #[test]
 fn run_exec_and_watch_open_no_library_on_a_foreign_machine() {
-    let (dir, store) = (folder(), Store::start());
+    let (dir, (_store, env)) = (folder(), store());
     let config = configuration(dir.path(), "t");
     std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
-    let (name, value) = store.variable();
-    let env = [(name, value.as_str())];
     // A static program, so that the trace shows proem's own doing.
     let busybox = which("busybox");
     for how in ["run", "exec"] {
@@ -136,7 +120,7 @@ fn run_exec_and_watch_open_no_library_on_a_foreign_machine() {
 
 #[test]
 fn in_a_root_of_another_libc_nothing_of_it_is_loaded() {
-    let (root, dir, store) = (folder(), folder(), Store::start());
+    let (root, dir, (_store, env)) = (folder(), folder(), store());
     // musl's names, and modules that would end any glibc program that loads them.
     for name in
         ["lib/ld-musl-x86_64.so.1", "lib/libnss_foreign.so.2", "lib/libnss_systemd.so.2", "usr/lib/libnss_files.so.2"]
@@ -152,8 +136,6 @@ fn in_a_root_of_another_libc_nothing_of_it_is_loaded() {
     std::fs::copy(BINARY, root.path().join("proem")).unwrap();
     std::fs::copy(which("busybox"), root.path().join("bin/busybox")).unwrap();
     configuration(root.path(), "/out/t");
-    let (name, value) = store.variable();
-    let env = [(name, value.as_str())];
     let chroot = which("chroot");
     for how in ["run", "exec"] {
         let command = [

@@ -8,7 +8,7 @@ use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Layers, State};
-use crate::template::Context;
+use crate::template::{Context, Engine};
 use crate::value::Value;
 use crate::worker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,29 +18,36 @@ use std::time::Instant;
 /// Reports every mistake there is; says what was checked when there is none.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     let plan = super::plan(call)?;
-    let engine = worker::load_engine(&plan)?;
     let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
     let known: BTreeSet<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
-    let mut complaints: Vec<Complaint> = (0..templates.len()).flat_map(|index| engine.unknown(index, &known)).collect();
+    let mut complaints: Vec<Complaint> = Vec::new();
     let values = values(&fixtures(call, &plan), &plan, &mut complaints)?;
     let mut rendered = 0;
-    for (index, template) in templates.iter().enumerate() {
-        let uses: Vec<&String> = engine.uses(index).iter().filter(|name| known.contains(*name)).collect();
-        if !uses.iter().all(|name| values.contains_key(*name)) {
-            continue;
-        }
-        let mut context = Context::new();
-        for name in uses {
-            if let Some((value, origin)) = values.get(name) {
-                context.insert(name.as_str(), value.clone(), origin.clone());
+    for template in &templates {
+        // Each by itself: what is wrong with one must not hide what is wrong with another.
+        let engine = match Engine::load(&[worker::input(template)], &plan.template_dir) {
+            Ok(engine) => engine,
+            Err(errors) => {
+                complaints.extend(errors.into_iter().map(|error| error.complaint));
+                continue;
+            }
+        };
+        let unknown = engine.unknown(0, &known);
+        let uses: Vec<&String> = engine.uses(0).iter().filter(|name| known.contains(*name)).collect();
+        if unknown.is_empty() && uses.iter().all(|name| values.contains_key(*name)) {
+            let mut context = Context::new();
+            for name in uses {
+                if let Some((value, origin)) = values.get(name) {
+                    context.insert(name.as_str(), value.clone(), origin.clone());
+                }
+            }
+            rendered += 1;
+            match engine.render(0, &context) {
+                Ok(text) => complaints.extend(crate::publish::malformed(template, text.as_bytes())),
+                Err(error) => complaints.push(error.complaint),
             }
         }
-        rendered += 1;
-        match engine.render(index, &context) {
-            Ok(text) => complaints.extend(crate::publish::malformed(template, text.as_bytes())),
-            Err(error) if !complaints.contains(&error.complaint) => complaints.push(error.complaint),
-            Err(_) => {}
-        }
+        complaints.extend(unknown);
     }
     if !complaints.is_empty() {
         return Err(Failure { exit: Exit::DATA, complaints }.into());

@@ -1,6 +1,7 @@
 //! The environment on its way through: which `PROEM_…` variables are not ours, and what the processes get.
 
 use super::known::{OPTIONS, variable};
+use super::options;
 use super::plan::{Plan, ProcessPlan};
 use crate::nearest::nearest;
 use crate::os::environ::{Environment, split};
@@ -14,6 +15,9 @@ const OURS: &[&str] = &["PROEM_CHANGED"];
 
 /// A warning for each `PROEM_…` variable that proem does not know.
 pub fn unknown(environment: &Environment) -> Vec<String> {
+    if !options::any(environment) {
+        return Vec::new();
+    }
     let options: Vec<String> = OPTIONS.iter().map(|(option, _)| variable(option)).collect();
     environment
         .keys()
@@ -32,20 +36,31 @@ pub fn unknown(environment: &Environment) -> Vec<String> {
         .collect()
 }
 
-/// The variables that no process and no command gets: proem's own options, and the credentials of the sources that are
-/// used.
-pub fn hidden(plan: &Plan) -> Vec<OsString> {
-    let ours = OPTIONS.iter().map(|(option, _)| variable(option)).chain(OURS.iter().map(|name| (*name).to_owned()));
+/// The variables of `environ` that no process and no command gets: proem's own options, and the credentials of the
+/// sources that are used.
+pub fn hidden(plan: &Plan, environ: &[Vec<u8>]) -> Vec<OsString> {
     let layers = plan.sources.iter().flat_map(|source| &source.layers);
-    let credentials = layers.filter_map(|layer| kind::inspect(&layer.uri).ok()).flat_map(|facts| facts.credentials);
-    ours.map(OsString::from).chain(credentials.map(OsString::from)).collect()
+    let credentials: Vec<&str> = layers
+        .filter_map(|layer| kind::inspect(&layer.uri).ok())
+        .flat_map(|facts| facts.credentials)
+        .copied()
+        .collect();
+    let is_hidden = |name: &[u8]| is_ours(name) || credentials.iter().any(|credential| credential.as_bytes() == name);
+    let names = environ.iter().map(|entry| split(entry).0).filter(|name| is_hidden(name));
+    names.map(|name| OsString::from_vec(name.to_vec())).collect()
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(b"PROEM_")
+        && (OURS.iter().any(|ours| ours.as_bytes() == name)
+            || OPTIONS.iter().any(|(option, _)| variable(option).as_bytes() == name))
 }
 
 /// The environment that a process gets: without proem's own options and without the credentials of the sources that
 /// are used, except what `env_keep` lists; with `HOME` set when it runs as another user (`home`: that user's, from
 /// /etc/passwd). Order, and bytes that are not UTF-8, are kept.
 pub fn for_process(plan: &Plan, process: &ProcessPlan, home: Option<&[u8]>, environ: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut hidden: BTreeSet<Vec<u8>> = hidden(plan).into_iter().map(OsString::into_vec).collect();
+    let mut hidden: BTreeSet<Vec<u8>> = hidden(plan, environ).into_iter().map(OsString::into_vec).collect();
     for kept in &process.env_keep {
         hidden.remove(kept.as_bytes());
     }

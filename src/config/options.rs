@@ -7,7 +7,7 @@ use super::tree::{Item, Raw, Spot, Table};
 use crate::cli::{Cli, Command, Options};
 use crate::error::Complaint;
 use crate::os::environ::Environment;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 /// The values of one option, in their order, each with its place.
 type Given = (&'static str, Vec<(String, Spot)>);
@@ -21,8 +21,17 @@ pub struct Extra {
     pub wait_for: Vec<Item>,
 }
 
+/// Whether any `PROEM_…` variable is set at all. Mostly none is, and a start must not pay for looking each up.
+pub fn any(environment: &Environment) -> bool {
+    let from = OsString::from("PROEM_");
+    environment.range(from..).next().is_some_and(|(name, _)| name.as_encoded_bytes().starts_with(b"PROEM_"))
+}
+
 /// The value of an option's variable, when it is set to something.
 pub fn value<'e>(environment: &'e Environment, option: &str) -> Option<&'e OsStr> {
+    if !any(environment) {
+        return None;
+    }
     environment.get(OsStr::new(&variable(option))).map(std::ffi::OsString::as_os_str).filter(|value| !value.is_empty())
 }
 

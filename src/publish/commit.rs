@@ -34,7 +34,7 @@ pub enum AfterError {
 /// files.
 ///
 /// Dropped after [`Committed::checked`], its kept files go and its journal stays, which says that the reload is owed: a
-/// newer publish of the group overtakes it so. Dropped before, everything stays for [`super::recover`].
+/// newer publish of the group overtakes it so. Dropped before, everything stays for [`super::recover()`].
 #[derive(Debug)]
 pub struct Committed {
     files: Vec<Held>,
@@ -217,7 +217,7 @@ impl Committed {
     }
 
     /// The old files come back; a target that did not exist is removed. Nothing was kept of a lone file without a check
-    /// after its rename: then nothing changes. On an error old and new are mixed, and [`super::recover`] tries again.
+    /// after its rename: then nothing changes. On an error old and new are mixed, and [`super::recover()`] tries again.
     pub fn roll_back(mut self) -> Result<(), PublishError> {
         if self.reached == Reached::Checked
             && let Some(journal) = &self.journal

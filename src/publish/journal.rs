@@ -194,7 +194,7 @@ fn decode(bytes: &[u8]) -> Option<Record> {
 }
 
 /// Records that the group's reload is owed, so that it outlives a crash of the worker too: for a publish that needed no
-/// journal and whose reload failed. [`recover`](super::recover) tells of it until [`forget_owed`].
+/// journal and whose reload failed. [`recover`](super::recover()) tells of it until [`forget_owed`].
 pub fn remember_owed(group: &GroupPlan, state_dir: Option<&Path>) -> Result<(), PublishError> {
     let place = Place::of(group, state_dir);
     let record = Record { phase: Phase::Checked, owed: true, entries: Vec::new() };
@@ -203,7 +203,7 @@ pub fn remember_owed(group: &GroupPlan, state_dir: Option<&Path>) -> Result<(), 
 }
 
 /// The group's reload is done (or there is nothing to reload after all): forgets what [`remember_owed`] or
-/// [`recover`](super::recover) recorded.
+/// [`recover`](super::recover()) recorded.
 pub fn forget_owed(group: &GroupPlan, state_dir: Option<&Path>) {
     for (journal, record) in Place::of(group, state_dir).find() {
         if record.phase == Phase::Checked {

@@ -237,6 +237,16 @@ impl Layers {
         })
     }
 
+    /// Whether a layer that keeps a source waiting may still answer without being changed: what could not be reached, or is
+    /// not there yet; not what is there and wrong.
+    pub fn may_arrive(&self, source: usize) -> bool {
+        self.layers_of(source).filter(|layer| !layer.contributes()).any(|layer| match &layer.trouble {
+            Some(Trouble::Error(error)) => error.retry == Retry::Later,
+            Some(Trouble::Unread | Trouble::Missing(_)) => layer.changes,
+            None => false,
+        })
+    }
+
     fn layers_of(&self, source: usize) -> impl Iterator<Item = &Layer> {
         self.layers[self.sources[source].layers.clone()].iter()
     }

@@ -126,6 +126,14 @@ struct File {
 }
 
 impl Engine {
+    /// Whether `other` was read from the same texts.
+    pub fn is_same(&self, other: &Engine) -> bool {
+        let texts = |engine: &Engine| {
+            engine.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect::<Vec<_>>()
+        };
+        texts(self) == texts(other)
+    }
+
     /// The top-level names that template `index` may use, through its includes and parents as well. A name that the
     /// template itself sets only in some branch is among them: intersect with the sources.
     pub fn uses(&self, index: usize) -> &BTreeSet<String> {

@@ -18,7 +18,7 @@ pub mod schedule;
 pub mod signals;
 mod starting;
 
-use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan};
+use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::{ToInit, ToWorker};
@@ -36,7 +36,7 @@ use group::{Group, Job};
 use owed::Owed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
@@ -167,7 +167,7 @@ impl<'p> Worker<'p> {
             mode,
             control,
             surroundings,
-            hidden: crate::config::environment::hidden(plan),
+            hidden: crate::config::environment::hidden(plan, &crate::os::environ::raw()),
             engine,
             layers: Layers::new(&sources),
             sources,
@@ -249,9 +249,10 @@ impl<'p> Worker<'p> {
         Ok(self.nothing_left().then_some(Ended::Done))
     }
 
-    /// Nothing can change, nothing is owed, nothing runs.
+    /// Nothing can change, nothing is owed, nothing runs. `render --watch` was asked to stay.
     fn nothing_left(&self) -> bool {
-        self.gate.is_none()
+        self.mode != Mode::RenderWatch
+            && self.gate.is_none()
             && self.owed.is_empty()
             && self.commands.is_empty()
             && self.groups.iter().all(|group| group.schedule.due().is_none())
@@ -343,12 +344,16 @@ impl<'p> Worker<'p> {
         }
     }
 
-    /// Template files are watched where files are watched anyway.
+    /// Template files are watched where files are watched anyway, and by `render --watch`.
     fn watch_templates(&mut self, now: Instant) {
         let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
-        if self.mode.watches() && self.sources.iter().flat_map(|source| &source.layers).any(is_file) {
-            for template in self.plan.groups.iter().flat_map(|group| &group.templates) {
-                self.driver.watch_path(&template.from, now);
+        let files = self.sources.iter().flat_map(|source| &source.layers).any(is_file);
+        if self.mode == Mode::RenderWatch || self.mode.watches() && files {
+            let templates = self.plan.groups.iter().map(|group| group.templates.len()).sum();
+            let paths: BTreeSet<PathBuf> =
+                (0..templates).flat_map(|index| self.engine.files(index)).map(Path::to_owned).collect();
+            for path in paths {
+                self.driver.watch_path(&path, now);
             }
         }
     }
@@ -359,6 +364,10 @@ impl<'p> Worker<'p> {
             Ok(engine) => engine,
             Err(failure) => return self.complain(&failure.complaints, now),
         };
+        if engine.is_same(&self.engine) {
+            // A target beside its template, an editor's temporary file.
+            return;
+        }
         let (sources, groups) = used(self.plan, &engine);
         if names(&sources) != names(&self.sources) {
             let complaint = Complaint::new("the templates use other sources than before");
@@ -401,21 +410,21 @@ impl<'p> Worker<'p> {
 
 /// Loads every template of a plan, in the order of its groups.
 pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
-    let inputs: Vec<Input> = plan
-        .groups
-        .iter()
-        .flat_map(|group| &group.templates)
-        .map(|template| Input {
-            name: template.from.to_string_lossy().into_owned(),
-            path: template.from.clone(),
-            text: None,
-            escape: template.escape,
-        })
-        .collect();
+    let inputs: Vec<Input> = plan.groups.iter().flat_map(|group| &group.templates).map(input).collect();
     Engine::load(&inputs, &plan.template_dir).map_err(|errors| Failure {
         exit: errors.first().map_or(Exit::DATA, |error| error.exit),
         complaints: errors.into_iter().map(|error| error.complaint).collect(),
     })
+}
+
+/// A template as the engine takes it.
+pub fn input(template: &TemplatePlan) -> Input {
+    Input {
+        name: template.from.to_string_lossy().into_owned(),
+        path: template.from.clone(),
+        text: None,
+        escape: template.escape,
+    }
 }
 
 /// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.

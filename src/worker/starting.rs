@@ -66,11 +66,10 @@ impl Worker<'_> {
     /// Whether waiting for this source can help. A run that watches nothing reads a file that is there only once: a
     /// mistake in it, or in the template, is said at once and not after `wait`.
     fn may_help(&self, source: usize) -> bool {
-        let answered = matches!(self.layers.snapshot(source), State::Ready { .. });
         let remote =
             |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
-        self.layers.can_change(source)
-            && (self.mode.watches() || !answered || self.sources[source].layers.iter().any(remote))
+        let watched = self.mode.watches() || self.sources[source].layers.iter().any(remote);
+        self.layers.can_change(source) && (watched || self.layers.may_arrive(source))
     }
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
@@ -118,7 +117,11 @@ impl Worker<'_> {
             reason.clone().unwrap_or_else(|| Complaint::new(format!("waiting for {probe}")))
         });
         let groups = self.groups.iter().enumerate().filter(|(_, group)| !group.done);
-        let inputs = groups.flat_map(|(index, _)| self.blocked.get(&index).cloned().unwrap_or_default());
+        // A source's error is no new value, so nothing was tried again since: what the sources say now counts.
+        let inputs = groups.flat_map(|(index, _)| match self.waiting(index) {
+            waiting if waiting.is_empty() => self.blocked.get(&index).cloned().unwrap_or_default(),
+            waiting => waiting,
+        });
         let mut missing: Vec<Complaint> = Vec::new();
         for complaint in probes.chain(inputs) {
             if !missing.contains(&complaint) {
@@ -126,6 +129,16 @@ impl Worker<'_> {
             }
         }
         missing
+    }
+
+    /// What the sources of a group lack.
+    pub(super) fn waiting(&self, group: usize) -> Vec<Complaint> {
+        let states = self.groups[group].uses.iter().map(|&source| self.layers.snapshot(source));
+        let waiting = states.filter_map(|state| match state {
+            State::Waiting(missing) => Some(missing),
+            State::Ready { .. } => None,
+        });
+        waiting.flatten().collect()
     }
 
     fn exit_of_start(&self) -> Exit {

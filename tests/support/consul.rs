@@ -100,7 +100,7 @@ impl Consul {
     fn try_request(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let token = self.token.iter().map(|token| format!("X-Consul-Token: {token}\r\n")).collect::<String>();
+        let token = self.token.as_ref().map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
         let head = format!(
             "{method} {path} HTTP/1.0\r\nHost: consul\r\n{token}Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()

@@ -22,7 +22,7 @@ impl Service {
         // A copy is renamed into place, so a test never reads half of it.
         let script = format!(
             "look() {{ cat {from} >{seen}.new; mv {seen}.new {seen}; }}\n\
-             trap 'look; echo hup >>{hups}' HUP\ntrap 'exit {AT_TERM}' TERM\nlook\necho up\n\
+             trap 'echo hup >>{hups}; look' HUP\ntrap 'exit {AT_TERM}' TERM\nlook\necho up\n\
              while :; do sleep 1 & wait $!; done\n",
             from = text(configuration),
             seen = text(&seen),
