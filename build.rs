@@ -19,6 +19,11 @@ fn main() {
         return;
     }
     let order = Path::new(&variable("CARGO_MANIFEST_DIR")).join(ORDER);
+    // Where the linker's map goes: `.ci/run` counts with it.
+    println!("cargo:rerun-if-env-changed=PROEM_LINK_MAP");
+    if let Ok(map) = std::env::var("PROEM_LINK_MAP") {
+        println!("cargo:rustc-link-arg-bins=-Wl,--no-demangle,-Map={map}");
+    }
     if order.exists() {
         println!("cargo:rustc-link-arg-bins=-Wl,--symbol-ordering-file={}", order.display());
         // A name that is no more moves nothing; `.ci/run` says how many there are.

@@ -9,6 +9,7 @@ use crate::worker::{self, Ended, Surroundings};
 /// Publishes what is configured; with `--watch` until HUP, INT, QUIT or TERM.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
+    crate::source::threads::share_the_heap();
     let plan = super::plan(call)?;
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
     match worker::run(&plan, mode, None, Surroundings::default()) {
