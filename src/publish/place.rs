@@ -142,16 +142,27 @@ pub(super) fn is_regular(stat: &FileStat) -> bool {
 pub(super) struct Resolver {
     /// Each directory as asked for, by its bytes (comparing paths by their components is slow), and its one name.
     dirs: HashMap<OsString, PathBuf>,
+    /// The last target and what came of it: often the next question is the same.
+    last: Option<(PathBuf, PathBuf)>,
 }
 
 impl Resolver {
     /// Where a target's content really is: links are followed, also one that leads to nothing yet.
     pub(super) fn resolve(&mut self, target: &Path) -> io::Result<PathBuf> {
-        self.resolve_and_stat(target).map(|(path, _)| path)
+        match &self.last {
+            Some((asked, path)) if asked.as_os_str() == target.as_os_str() => Ok(path.clone()),
+            _ => self.resolve_and_stat(target).map(|(path, _)| path),
+        }
     }
 
     /// The same, with what is there now.
     pub(super) fn resolve_and_stat(&mut self, target: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
+        let (path, found) = self.follow(target)?;
+        self.last = Some((target.to_owned(), path.clone()));
+        Ok((path, found))
+    }
+
+    fn follow(&mut self, target: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
         let mut path = target.to_owned();
         // The kernel's own limit (path_resolution(7)).
         for _ in 0..40 {

@@ -9,6 +9,7 @@ use super::reason;
 use super::stage::elsewhere;
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -205,7 +206,11 @@ struct Swept {
 impl Sweep {
     fn of(&mut self, dir: &Path) -> &mut Swept {
         self.dirs.entry(dir.as_os_str().to_owned()).or_insert_with(|| {
-            let writable = nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok();
+            // One that is missing has nothing in it, and is made when it is needed.
+            let writable = match nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK) {
+                Ok(()) | Err(Errno::ENOENT) => true,
+                Err(_) => false,
+            };
             Swept { writable, names: BTreeSet::new() }
         })
     }
