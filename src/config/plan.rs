@@ -132,6 +132,15 @@ pub enum TargetPlan {
     Stdout,
 }
 
+impl std::fmt::Display for TargetPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TargetPlan::File(path) => path.display().fmt(f),
+            TargetPlan::Stdout => f.write_str("-"),
+        }
+    }
+}
+
 /// A target's owner, as written: names are looked up when it is used, because `/etc/passwd` may itself be a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnerPlan {

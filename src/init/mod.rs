@@ -6,6 +6,7 @@
 
 mod last_word;
 pub mod machine;
+mod ready;
 mod shell;
 mod spawn;
 mod sweep;

@@ -167,8 +167,13 @@ impl<'a, 'w> Shell<'a, 'w> {
                 let _ = kill(target, signal);
             }
             Action::Reload { id, target, signal } => {
-                let outcome = match kill(target, signal) {
-                    Ok(()) => Outcome::Done,
+                let (Target::Pid(pid) | Target::Group(pid)) = target;
+                let outcome = match kill_ready(target, pid, signal) {
+                    Ok(true) => Outcome::Done,
+                    Ok(false) => Outcome::Failed(format!(
+                        "it has no handler for {} (yet), which would end it",
+                        crate::os::signals::name(signal)
+                    )),
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Outcome::NotRunning,
                     Err(error) => Outcome::Failed(error.to_string()),
                 };
@@ -267,6 +272,14 @@ impl<'a, 'w> Shell<'a, 'w> {
             libc::malloc_trim(0)
         };
     }
+}
+
+/// Sends a reload signal, unless it would end the process.
+fn kill_ready(target: Target, pid: i32, signal: i32) -> io::Result<bool> {
+    if super::ready::would_end(pid, signal) {
+        return Ok(false);
+    }
+    kill(target, signal).map(|()| true)
 }
 
 fn kill(target: Target, signal: i32) -> io::Result<()> {
