@@ -70,6 +70,12 @@ pub struct Options {
     /// Whom the command runs as: name or uid[:gid]
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// The directory that the command is started in
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// The umask that the command is started with, octal
+    #[arg(long, value_name = "BITS")]
+    pub umask: Option<String>,
     /// How long start waits for stores and missing values [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<String>,
@@ -106,6 +112,9 @@ pub struct Options {
     /// Report another exit code in the place of the command's (repeatable)
     #[arg(long, value_name = "CODE=CODE")]
     pub exit_codes: Vec<String>,
+    /// What proem gets, and forwards, when its own parent ends
+    #[arg(long, value_name = "SIGNAL")]
+    pub parent_death_signal: Option<String>,
 }
 
 impl Options {
@@ -119,6 +128,9 @@ impl Options {
         self.exit_codes.extend(later.exit_codes);
         Options {
             user: later.user.or(self.user),
+            workdir: later.workdir.or(self.workdir),
+            umask: later.umask.or(self.umask),
+            parent_death_signal: later.parent_death_signal.or(self.parent_death_signal),
             wait: later.wait.or(self.wait),
             settle: later.settle.or(self.settle),
             throttle: later.throttle.or(self.throttle),

@@ -1,6 +1,7 @@
 //! One file per subcommand. Each takes what the user wrote and returns how proem ends; none of them ends the process.
 
 mod check;
+mod dropin;
 mod exec;
 mod probe;
 mod render;
@@ -29,6 +30,9 @@ struct Call<'a> {
 /// Parses the command line and does what it says. `args` begins with the program's own name. Every signal is blocked
 /// ([`Inherited::take`]).
 pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
+    if let Some(program) = args.first().and_then(|name| dropin::Program::called(name)) {
+        return dropin::run(program, &args, inherited);
+    }
     let environment = environ::by_name(&environ::raw());
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
@@ -125,5 +129,8 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         rewrite: process.rewrite.clone(),
         exit_codes: process.exit_codes.clone(),
         linger: plan.linger,
+        confinement: process.confinement.clone(),
+        parent_death_signal: process.parent_death_signal,
+        session: false,
     })
 }

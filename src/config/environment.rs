@@ -1,6 +1,6 @@
 //! The environment on its way through: which `PROEM_…` variables are not ours, and what the processes get.
 
-use super::known::{OPTIONS, variable};
+use super::known::{OPTIONS, VARIABLES, variable};
 use super::plan::{Plan, ProcessPlan};
 use crate::nearest::nearest;
 use crate::os::environ::{Environment, split};
@@ -14,7 +14,7 @@ const OURS: &[&str] = &["PROEM_CHANGED"];
 
 /// A warning for each `PROEM_…` variable that proem does not know.
 pub fn unknown(environment: &Environment) -> Vec<String> {
-    let options: Vec<String> = OPTIONS.iter().map(|(option, _)| variable(option)).collect();
+    let options: Vec<String> = ours().collect();
     environment
         .keys()
         .map(|name| name.to_string_lossy())
@@ -32,10 +32,15 @@ pub fn unknown(environment: &Environment) -> Vec<String> {
         .collect()
 }
 
+/// Every variable that says something to proem.
+fn ours() -> impl Iterator<Item = String> {
+    OPTIONS.iter().map(|(option, _)| variable(option)).chain(VARIABLES.iter().map(|name| (*name).to_owned()))
+}
+
 /// The variables that no process and no command gets: proem's own options, and the credentials of the sources that are
 /// used.
 pub fn hidden(plan: &Plan) -> Vec<OsString> {
-    let ours = OPTIONS.iter().map(|(option, _)| variable(option)).chain(OURS.iter().map(|name| (*name).to_owned()));
+    let ours = ours().chain(OURS.iter().map(|name| (*name).to_owned()));
     let layers = plan.sources.iter().flat_map(|source| &source.layers);
     let credentials = layers.filter_map(|layer| kind::inspect(&layer.uri).ok()).flat_map(|facts| facts.credentials);
     ours.map(OsString::from).chain(credentials.map(OsString::from)).collect()
