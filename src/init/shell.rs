@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// Messages that are read from the link before signals are looked at again: a worker cannot keep init from them.
 const MESSAGES_A_ROUND: usize = 64;
 
-/// From the last that starting needed to giving its memory back.
-const REST: Duration = Duration::from_millis(250);
+/// From the last that starting needed to giving its memory back: the one time that init wakes up for itself.
+const REST: Duration = Duration::from_millis(20);
 
 pub struct Shell<'a, 'w> {
     machine: Machine,
@@ -134,7 +134,9 @@ impl<'a, 'w> Shell<'a, 'w> {
             let (arrived, count) = self.signals.read::<8>();
             for signal in &arrived[..count] {
                 self.reap_wanted |= signal.number == libc::SIGCHLD;
-                crate::debug!("got {}", signals::name(signal.number));
+                if signal.number != libc::SIGCHLD {
+                    crate::debug!("got {}", signals::name(signal.number));
+                }
                 self.feed(Event::Signal { number: signal.number, from_self: signal.pid == own });
             }
             if count < arrived.len() {
