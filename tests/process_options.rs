@@ -93,6 +93,62 @@ fn capabilities_that_cannot_be_given_up_start_nothing() {
     assert!(readable.stderr.contains("failed to give up capabilities: "), "{}", readable.stderr);
 }
 
+/// Runs proem as nobody, or in a user namespace, by these tools.
+fn under(tool: &str, arguments: &[&str], options: &[&str], script: &str) -> Output {
+    let all = [arguments, &[BINARY], options, &["--", SH, "-c", script]].concat();
+    Builder::new(tool).args(all).env("HOME", "/root").dir(std::path::Path::new("/")).output()
+}
+
+#[test]
+fn the_user_is_complete_and_cannot_go_back() {
+    if !is_root() {
+        return;
+    }
+    let script = "id -u; id -g; id -G; echo $HOME; echo out > /dev/stdout; echo err > /dev/stderr; \
+                  grep -E '^(Uid|Gid|CapPrm|CapEff)' /proc/self/status";
+    let expected = "12345\n65533\n65533\n/\nout\nUid:\t12345\t12345\t12345\t12345\n\
+                    Gid:\t65533\t65533\t65533\t65533\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n";
+    for how in ["run", "exec"] {
+        // Through pipes: a file of root's could not be opened by somebody else, and is not given away.
+        let start = format!("{{ {BINARY} {how} --user 12345:65533 -- {SH} -c \"$1\" 2>&1 >&4 | cat >&2; }} 4>&1 | cat");
+        let output = Builder::new(SH).args(["-c", &start, SH, script]).env("HOME", "/root").output();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (expected, "err\n"));
+    }
+}
+
+#[test]
+fn without_root_a_user_is_only_a_mistake_where_it_is_another() {
+    if !is_root() {
+        return;
+    }
+    let nobody = ["--reuid=65534", "--regid=60000", "--clear-groups"];
+    for asked in ["65534", "65534:60000"] {
+        let output = under("/usr/bin/setpriv", &nobody, &["--user", asked], "id -u; id -g");
+        assert_eq!((output.code, output.stdout.as_str()), (0, "65534\n60000\n"), "{}", output.stderr);
+        assert!(output.stderr.contains(&format!("user `{asked}` changes nothing")), "{}", output.stderr);
+    }
+    for asked in ["65534:1", "1:60000", "0"] {
+        let output = under("/usr/bin/setpriv", &nobody, &["--user", asked], "echo started");
+        assert_eq!((output.code, output.stdout.as_str()), (78, ""), "{asked}: {}", output.stderr);
+        assert!(output.stderr.contains("failed to become user "), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_user_namespace_that_denies_setgroups_is_78() {
+    let deny = ["--user", "--map-root-user", "--setgroups=deny"];
+    let allowed = under("/usr/bin/unshare", &deny, &[], "exit 3");
+    if allowed.code != 3 {
+        // This machine lets nobody have a user namespace.
+        return;
+    }
+    for asked in ["65534", "0"] {
+        let output = under("/usr/bin/unshare", &deny, &["--user", asked], "echo started");
+        assert_eq!((output.code, output.stdout.as_str()), (78, ""), "{asked}: {}", output.stderr);
+        assert!(output.stderr.contains("allow setgroups"), "{}", output.stderr);
+    }
+}
+
 #[test]
 fn workdir_and_umask_from_the_command_line() {
     for how in ["run", "exec"] {

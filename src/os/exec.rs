@@ -192,9 +192,14 @@ impl<'a> Image<'a> {
         match refusal.step {
             Step::Credentials => {
                 let user = self.spec.user.as_ref().map_or(0, |user| user.uid);
-                Complaint::new(format!("failed to become user {user}: {reason}"))
-                    .hint("start the container as root (no `USER`, no `runAsUser`), or remove `user`")
-                    .exit(Exit::CONFIG)
+                // SAFETY: cannot fail and touches no memory.
+                let hint = if unsafe { libc::geteuid() } == 0 {
+                    "root may not do that here: keep CAP_SETUID and CAP_SETGID, and in a user namespace map the user and \
+                     allow setgroups; or remove `user`"
+                } else {
+                    "start the container as root (no `USER`, no `runAsUser`), or remove `user`"
+                };
+                Complaint::new(format!("failed to become user {user}: {reason}")).hint(hint).exit(Exit::CONFIG)
             }
             Step::Workdir => {
                 let dir = String::from_utf8_lossy(self.spec.workdir.as_deref().unwrap_or_default());

@@ -6,7 +6,7 @@ use std::ptr;
 /// The largest page that Linux has, for where it does not tell.
 const PAGE: usize = 64 << 10;
 /// Below the frame of the caller, what the calls made here may use themselves.
-const RESERVE: usize = 16 << 10;
+const RESERVE: usize = 4 << 10;
 /// How far below the stack pointer pages are looked for. The kernel keeps a gap of a mebibyte below the stack, so that
 /// nothing else can be there.
 const BELOW: usize = 1 << 20;
