@@ -5,7 +5,11 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use support::proem::{BINARY, Builder, Output, Proem, SOON};
 use support::{folder, procs, read, text, wait, write};
 
@@ -123,7 +127,7 @@ fn tini_maps_exit_codes_and_warns_of_orphans() {
 #[test]
 fn tini_signals_the_group_only_when_asked() {
     // Only main's child answers USR1; main ignores it, and ends when the child does.
-    let script = "trap '' USR1; (trap 'exit 6' USR1; echo up; while :; do sleep 0.05; done) & wait $!; exit $?";
+    let script = "trap '' USR1; (trap 'exit 6' USR1; echo up; while :; do sleep 0.05 & wait; done) & wait $!; exit $?";
     let tini = called("tini");
     let variable = "TINI_KILL_PROCESS_GROUP";
     for (options, set, code) in [(&["-g"][..], false, 6), (&["--"], true, 6), (&["-s"], false, 143)] {
@@ -172,9 +176,52 @@ fn dumb_init_leads_a_session_and_signals_its_group() {
     }
 }
 
+/// What a command says on a terminal of its own, whose session it leads.
+fn on_a_terminal(argv: &[&str]) -> String {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let stream = || Stdio::from(pty.slave.try_clone().unwrap());
+    let mut command = Command::new(argv[0]);
+    command.args(&argv[1..]).stdin(stream()).stdout(stream()).stderr(stream());
+    // SAFETY: only system calls follow, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    // The other end is to be gone when the child is; EIO is how a terminal says so.
+    drop(command);
+    drop(pty.slave);
+    let mut said = Vec::new();
+    let _ = File::from(pty.master).read_to_end(&mut said);
+    child.wait().unwrap();
+    String::from_utf8(said).unwrap().replace('\r', "")
+}
+
+#[test]
+fn dumb_inits_session_takes_the_terminal_along() {
+    let main = "trap 'echo HUP' HUP; trap 'echo CONT' CONT; sleep 0.2; \
+                read -r a b c d pgrp session tty foreground rest < /proc/self/stat; \
+                echo \"$$ $pgrp $session $foreground\"";
+    let dumb_init = called("dumb-init");
+    let lines = |argv: &[&str]| -> Vec<i32> {
+        let said = on_a_terminal(argv);
+        said.split_whitespace().map(|id| id.parse().unwrap_or_else(|_| panic!("{said}"))).collect()
+    };
+    // As the leader it passes on session and terminal, and nobody hears of its giving up.
+    let ids = lines(&[&dumb_init.path, SH, "-c", main]);
+    assert_eq!(ids, [ids[0]; 4]);
+    // As somebody's job it cannot: the command stays in the session, in the foreground.
+    let ids = lines(&[SH, "-c", "\"$@\"; exit $?", SH, &dumb_init.path, SH, "-c", main]);
+    assert!(ids[1] == ids[0] && ids[3] == ids[0] && ids[2] != ids[0], "{ids:?}");
+}
+
 #[test]
 fn dumb_init_rewrites_and_drops() {
-    let script = "trap 'exit 3' QUIT; trap 'exit 9' HUP; trap 'exit 15' TERM; echo up; while :; do sleep 0.05; done";
+    let script =
+        "trap 'exit 3' QUIT; trap 'exit 9' HUP; trap 'exit 15' TERM; echo up; while :; do sleep 0.05 & wait; done";
     let dumb_init = called("dumb-init");
     let mut process = dumb_init.up(&["-r", "15:3", "--rewrite", "1:0"], script);
     process.signal(libc::SIGHUP);
@@ -214,7 +261,11 @@ fn the_environment_goes_through_untouched() {
 #[test]
 fn a_parents_death_is_told() {
     let dir = folder();
-    write(dir.path(), "main.sh", "trap 'echo told > out; exit 0' USR1; echo up > main; while :; do sleep 0.05; done");
+    write(
+        dir.path(),
+        "main.sh",
+        "trap 'echo told > out; exit 0' USR1; echo up > main; while :; do sleep 0.05 & wait; done",
+    );
     let tini = called("tini");
     let start = format!("{} -p SIGUSR1 -- {SH} main.sh & until [ -s main ]; do sleep 0.02; done", tini.path);
     assert_eq!(Builder::new(SH).args(["-c", &start]).dir(dir.path()).output().code, 0);

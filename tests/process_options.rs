@@ -163,7 +163,7 @@ fn workdir_and_umask_from_the_command_line() {
 fn a_parents_death_is_forwarded_and_with_exec_the_programs_own() {
     for how in ["run", "exec"] {
         let dir = folder();
-        let main = "trap 'echo told > out; exit 0' USR1; echo up > main; while :; do sleep 0.05; done";
+        let main = "trap 'echo told > out; exit 0' USR1; echo up > main; while :; do sleep 0.05 & wait; done";
         write(dir.path(), "main.sh", main);
         let start = format!("{BINARY} {how} --parent-death-signal USR1 -- {SH} main.sh");
         let script = format!("{start} & until [ -s main ]; do sleep 0.02; done; exit 0");
@@ -200,7 +200,7 @@ fn answering(options: &[&str], script: &str) -> Proem {
 }
 
 const ANSWERS: &str = "trap 'exit 1' HUP; trap 'exit 3' QUIT; trap 'exit 12' USR2; trap 'exit 15' TERM; \
-                       echo up; while :; do sleep 0.05; done";
+                       echo up; while :; do sleep 0.05 & wait; done";
 
 #[test]
 fn signals_are_rewritten_dropped_and_replaced() {
@@ -234,7 +234,7 @@ fn exit_codes_map_what_they_name_and_nothing_else() {
 #[test]
 fn a_group_hears_what_main_hears() {
     // The child of main is in its group; without `--group` it would go on until main has ended.
-    let script = "trap '' USR1; (trap 'echo child; exit 0' USR1; echo up; while :; do sleep 0.05; done) & \
+    let script = "trap '' USR1; (trap 'echo child; exit 0' USR1; echo up; while :; do sleep 0.05 & wait; done) & \
                   while :; do wait $! && exit 6; done";
     let mut process = answering(&["--group"], script);
     process.signal(libc::SIGUSR1);
@@ -247,7 +247,7 @@ fn a_shutdown_that_takes_too_long_is_ended() {
     let dir = folder();
     let config = write(dir.path(), "proem.toml", "[process.main]\nshutdown_timeout = \"300ms\"\n");
     let begun = Instant::now();
-    let mut process = answering(&["-c", text(&config)], "trap '' TERM; echo up; while :; do sleep 0.05; done");
+    let mut process = answering(&["-c", text(&config)], "trap '' TERM; echo up; while :; do sleep 0.05 & wait; done");
     let asked = Instant::now();
     process.signal(libc::SIGTERM);
     assert_eq!(process.ended(SOON).code, 137);
@@ -274,7 +274,7 @@ fn a_restart_keeps_the_sockets_of_its_activation() {
         dir.path(),
         "main.sh",
         "[ \"$LISTEN_PID\" = $$ ] && [ -e /dev/fd/3 ] && echo \"activated $LISTEN_FDS\" || echo not\n\
-         trap 'exit 0' TERM; while :; do sleep 0.05; done\n",
+         trap 'exit 0' TERM; while :; do sleep 0.05 & wait; done\n",
     );
     let start = format!(
         "exec 3<>sock; export LISTEN_FDS=1 LISTEN_PID=$$; exec {BINARY} -s a=file:{} -t t.tera:out:restart -- {SH} {}",
