@@ -7,6 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 
+mod quick;
+
 /// What was asked for on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cli {
@@ -170,7 +172,7 @@ Exit codes of proem's own:
   126 CMD cannot be executed                     127 CMD not found";
 
 /// What runs first in a container: renders templates from environment, files and KV stores, then runs the real process
-#[derive(Parser, Debug)]
+#[derive(Parser, Debug, PartialEq, Eq)]
 #[command(
     name = "proem",
     version,
@@ -191,7 +193,7 @@ struct Definition {
     command: Option<Sub>,
 }
 
-#[derive(Subcommand, Debug)]
+#[derive(Subcommand, Debug, PartialEq, Eq)]
 enum Sub {
     /// Render, start CMD, supervise it, watch and reload (the default)
     Run {
@@ -250,12 +252,13 @@ pub fn definition() -> clap::Command {
 /// Parses the arguments (the first is the program's name). An error is the code to end with and what to print: 0 and
 /// standard output for `--help` and `--version`, else 64 and what follows "proem: ".
 pub fn parse(args: Vec<OsString>) -> Result<Cli, (Exit, String)> {
-    // `proem -- CMD`, a plain init, must start as fast as one: building clap's definition is what would cost.
-    if args.get(1).is_some_and(|first| first == "--") {
-        let command = Command::Run { once: false, argv: args.into_iter().skip(2).collect() };
-        return Ok(Cli { options: Options::default(), command });
-    }
-    let parsed = Definition::try_parse_from(&args).map_err(|error| explain(&error, &args))?;
+    let parsed = match quick::parse(&args) {
+        Some(parsed) => parsed,
+        None => Definition::try_parse_from(&args).map_err(|error| {
+            let words: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            explain(&error, &words)
+        })?,
+    };
     assemble(parsed)
 }
 
@@ -280,7 +283,7 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
 }
 
 /// clap's error in the house style.
-fn explain(error: &clap::Error, args: &[OsString]) -> (Exit, String) {
+fn explain(error: &clap::Error, args: &[String]) -> (Exit, String) {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return (Exit::OK, error.to_string());
     }
@@ -310,16 +313,16 @@ fn explain(error: &clap::Error, args: &[OsString]) -> (Exit, String) {
 }
 
 /// A bare word where an option or `--` was expected: mostly the command itself, without its `--`.
-fn explain_word(word: &str, args: &[OsString]) -> String {
+fn explain_word(word: &str, args: &[String]) -> String {
     let at = args.iter().position(|arg| arg == word).unwrap_or(args.len());
-    let command: Vec<_> = args[at..].iter().map(|arg| arg.to_string_lossy()).filter(|arg| arg != "--").collect();
-    let before: Vec<_> = args[..at].iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+    let command: Vec<&str> = args[at..].iter().map(String::as_str).filter(|arg| *arg != "--").collect();
+    let before = args[..at].iter().skip(1);
     let known = definition();
     let near = nearest(word, known.get_subcommands().map(clap::Command::get_name));
     match near {
         Some(near) if at == 1 => format!("`{word}` is no command of proem\n  hint: did you mean `{near}`?"),
         _ => {
-            let start: String = before.iter().flat_map(|arg| [arg.as_ref(), " "]).collect();
+            let start: String = before.flat_map(|arg| [arg.as_str(), " "]).collect();
             format!(
                 "`{word}` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
                  `proem {start}-- {}`; in an image, ENTRYPOINT ends with \"--\"",

@@ -10,6 +10,7 @@ use crate::worker::{self, Ended, Surroundings};
 /// Publishes what is configured; with `--watch` until HUP, INT, QUIT or TERM.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
+    crate::source::threads::share_the_heap();
     let plan = super::plan(call)?;
     if plan.groups.is_empty() {
         let nothing = Complaint::new("there is no template to render");

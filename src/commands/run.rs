@@ -34,6 +34,7 @@ fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
 fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
     let Some((welcome, reader)) = control.welcome() else { return Exit::OK };
     let started = welcome.started;
+    crate::source::threads::share_the_heap();
     if let Some(directory) = directory
         && let Err(error) = std::env::set_current_dir(directory)
     {

@@ -10,7 +10,7 @@ use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::format::Format;
 use crate::template::Escape;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Endings that say "this is a template" and are not part of the target's name.
@@ -195,13 +195,15 @@ fn list(directory: &Path, relative: &Path, above: &mut Vec<PathBuf>, found: &mut
     }
     above.push(real);
     for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         let path = directory.join(&name);
         // What a dangling link leads to is nothing that could be rendered; reading it reports that.
-        if path.is_dir() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file && path.is_dir() {
             list(&path, &relative.join(&name), above, found)?;
         } else {
             found.push(relative.join(&name));
@@ -240,7 +242,7 @@ fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
 }
 
 fn unique_targets(reader: &mut Reader<'_>, all: &[Read]) {
-    let mut first: BTreeMap<&Path, &Read> = BTreeMap::new();
+    let mut first: HashMap<&Path, &Read> = HashMap::new();
     for read in all {
         let TargetPlan::File(path) = &read.plan.to else { continue };
         match first.get(path.as_path()) {

@@ -114,7 +114,9 @@ impl Staged {
             };
             match kept.and_then(|kept| Ok(Held { kept, ..Held::of(file)? })) {
                 Ok(held) => {
-                    committed.record.entries.push(entry(file, &held.kept));
+                    if needs != Undo::Nothing {
+                        committed.record.entries.push(entry(file, &held.kept));
+                    }
                     committed.files.push(held);
                 }
                 Err(e) => {

@@ -1,7 +1,7 @@
 //! What differs between the rendered contents of a group and its targets.
 
 use super::fingerprint::Fingerprint;
-use super::place::{is_regular, resolve};
+use super::place::{Resolver, is_regular};
 use super::{Places, PublishError, Rendered, format_check, journal, warn_once};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
@@ -93,30 +93,29 @@ impl Changes {
         default_owner: Option<(u32, u32)>,
         places: &Places<'_>,
     ) -> Result<Option<Changes>, PublishError> {
-        let mut changes = Changes {
-            group: group.name.clone(),
-            files: Vec::new(),
-            repairs: Vec::new(),
-            stdout: Vec::new(),
-            targets: Vec::new(),
-            undo: Undo::Nothing,
-            journal: journal::Place::of(group, places.state_dir),
-        };
+        let mut resolver = Resolver::default();
+        let mut found = Found::default();
         for one in rendered {
-            changes.add(one, default_owner, places)?;
+            found.add(one, default_owner, places, &mut resolver)?;
         }
-        let check_to_come = group.check.as_ref().is_some_and(|check| !check.on_staged()) && !changes.files.is_empty();
+        let Found { mut files, repairs, stdout, targets } = found;
+        if files.is_empty() && repairs.is_empty() && stdout.is_empty() {
+            return Ok(None);
+        }
+        let journal = journal::Place::with(group, places.state_dir, &mut resolver);
+        let check_to_come = group.check.as_ref().is_some_and(|check| !check.on_staged()) && !files.is_empty();
         // A journal that is there (an owed reload, a mixed group) must not outlive the content that it tells of.
-        let replaces = !changes.files.is_empty() && !changes.journal.find().is_empty();
-        if check_to_come || changes.files.len() > 1 || replaces {
-            changes.undo = Undo::Journal { check_to_come };
-            for file in changes.files.iter_mut().filter(|file| file.exists) {
+        let replaces = !files.is_empty() && !journal.find().is_empty();
+        let undo = if check_to_come || files.len() > 1 || replaces {
+            for file in files.iter_mut().filter(|file| file.exists) {
                 let old = open(&file.target).and_then(Fingerprint::of_reader);
                 file.old = Some(old.map_err(|e| PublishError::write(&file.asked, &e))?);
             }
-        }
-        let same = changes.files.is_empty() && changes.repairs.is_empty() && changes.stdout.is_empty();
-        Ok((!same).then_some(changes))
+            Undo::Journal { check_to_come }
+        } else {
+            Undo::Nothing
+        };
+        Ok(Some(Changes { group: group.name.clone(), files, repairs, stdout, targets, undo, journal }))
     }
 
     /// Whether a content differs: then there is something to check and to reload. Otherwise only modes or owners are
@@ -136,12 +135,24 @@ impl Changes {
         let files = self.files.iter().map(|file| (file.template.as_str(), file.content.as_slice()));
         Fingerprint::of_group(files.chain(self.stdout.iter().map(|content| ("-", content.as_slice()))))
     }
+}
 
+/// What the comparison found, template by template.
+#[derive(Default)]
+struct Found {
+    files: Vec<Change>,
+    repairs: Vec<Repair>,
+    stdout: Vec<Vec<u8>>,
+    targets: Vec<(String, PathBuf)>,
+}
+
+impl Found {
     fn add(
         &mut self,
         rendered: Rendered<'_>,
         default_owner: Option<(u32, u32)>,
         places: &Places<'_>,
+        resolver: &mut Resolver,
     ) -> Result<(), PublishError> {
         let Rendered { template, content, secret } = rendered;
         let asked = match &template.to {
@@ -154,18 +165,16 @@ impl Changes {
             }
         };
         let failed = |e: &io::Error| PublishError::write(&asked, e);
-        let target = resolve(&asked).map_err(|e| failed(&e))?;
-        let old = match std::fs::symlink_metadata(&target) {
-            Ok(old) if old.is_dir() => return Err(failed(&nix::errno::Errno::EISDIR.into())),
-            Ok(old) if !old.is_file() => {
+        let (target, old) = resolver.resolve_and_stat(&asked).map_err(|e| failed(&e))?;
+        match &old {
+            Some(old) if old.is_dir() => return Err(failed(&nix::errno::Errno::EISDIR.into())),
+            Some(old) if !old.is_file() => {
                 let message = format!("failed to write {}: it is not a regular file", asked.display());
                 let complaint = Complaint::new(message).hint("`-` as a template's target is standard output");
                 return Err(PublishError { exit: Exit::CANNOT_WRITE, complaint, retry: Retry::Later });
             }
-            Ok(old) => Some(old),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(failed(&e)),
-        };
+            _ => {}
+        }
         let stated = match &template.owner {
             Some(owner) => Some((places.owner)(owner).map_err(|complaint| PublishError {
                 exit: Exit::CANNOT_WRITE,

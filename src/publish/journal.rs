@@ -5,7 +5,7 @@
 //! the group and names of ours: it cannot make root move other files.
 
 use super::fingerprint::Fingerprint;
-use super::place::{Dir, PREFIX, resolve, staged_name};
+use super::place::{Dir, PREFIX, Resolver, staged_name};
 use super::{PublishError, warn_once};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use nix::fcntl::OFlag;
@@ -63,6 +63,11 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(group: &GroupPlan, state_dir: Option<&Path>) -> Place {
+        Place::with(group, state_dir, &mut Resolver::default())
+    }
+
+    /// The same, with what is known of directories already.
+    pub(super) fn with(group: &GroupPlan, state_dir: Option<&Path>, resolver: &mut Resolver) -> Place {
         let mut dirs: Vec<PathBuf> = state_dir.map(Path::to_owned).into_iter().collect();
         if dirs.is_empty() {
             let first = group.templates.iter().find_map(|template| match &template.to {
@@ -70,7 +75,7 @@ impl Place {
                 TargetPlan::Stdout => None,
             });
             // Beside a link, else beside what it leads to.
-            let both = [first.cloned(), first.and_then(|path| resolve(path).ok())];
+            let both = [first.cloned(), first.and_then(|path| resolver.resolve(path).ok())];
             dirs.extend(both.iter().flatten().filter_map(|path| path.parent()).map(Path::to_owned));
             dirs.dedup();
         }
@@ -123,6 +128,11 @@ impl Place {
     pub(super) fn find(&self) -> Vec<(Journal, Record)> {
         let mut found = Vec::new();
         for path in &self.dirs {
+            // Mostly there is none, which one system call tells.
+            let nothing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+            if std::fs::symlink_metadata(path.join(&self.name)).is_err_and(nothing) {
+                continue;
+            }
             let Ok(dir) = Dir::open(path) else { continue };
             let journal = Journal { dir, name: self.name.clone() };
             match journal.read() {

@@ -4,11 +4,12 @@
 //! the way cannot make proem, as root, write elsewhere between two steps.
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::UnlinkatFlags;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -135,32 +136,82 @@ pub(super) fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }
 
-/// Where a target's content really is: links are followed, also one that leads to nothing yet.
-pub(super) fn resolve(target: &Path) -> io::Result<PathBuf> {
-    let mut path = target.to_owned();
-    // The kernel's own limit (path_resolution(7)).
-    for _ in 0..40 {
-        match std::fs::symlink_metadata(&path) {
-            Ok(found) if found.is_symlink() => {
-                let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
-                path = parent.join(std::fs::read_link(&path)?);
-            }
-            Ok(_) => return Ok(settled(&path)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(settled(&path)),
-            Err(e) => return Err(e),
-        }
-    }
-    Err(Errno::ELOOP.into())
+/// Where targets' contents really are. It remembers what it found of directories, so it is for one moment only: to
+/// resolve many targets of few directories.
+#[derive(Debug, Default)]
+pub(super) struct Resolver {
+    /// Each directory as asked for, by its bytes (comparing paths by their components is slow), and its one name.
+    dirs: HashMap<OsString, PathBuf>,
+    /// The last target and what came of it: often the next question is the same.
+    last: Option<(PathBuf, PathBuf)>,
 }
 
-/// The same file with its directory's links resolved, so that it has one name: before its directories are made, after
-/// that, and when one of the links is moved.
-fn settled(path: &Path) -> PathBuf {
-    let there = path.ancestors().skip(1).find_map(|dir| Some((dir, std::fs::canonicalize(dir).ok()?)));
-    match there.and_then(|(dir, real)| Some(real.join(path.strip_prefix(dir).ok()?))) {
-        Some(settled) => settled,
-        None => path.to_owned(),
+impl Resolver {
+    /// Where a target's content really is: links are followed, also one that leads to nothing yet.
+    pub(super) fn resolve(&mut self, target: &Path) -> io::Result<PathBuf> {
+        match &self.last {
+            Some((asked, path)) if asked.as_os_str() == target.as_os_str() => Ok(path.clone()),
+            _ => self.resolve_and_stat(target).map(|(path, _)| path),
+        }
     }
+
+    /// The same, with what is there now.
+    pub(super) fn resolve_and_stat(&mut self, target: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
+        let (path, found) = self.follow(target)?;
+        self.last = Some((target.to_owned(), path.clone()));
+        Ok((path, found))
+    }
+
+    fn follow(&mut self, target: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
+        let mut path = target.to_owned();
+        // The kernel's own limit (path_resolution(7)).
+        for _ in 0..40 {
+            match std::fs::symlink_metadata(&path) {
+                Ok(found) if found.is_symlink() => {
+                    let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
+                    path = parent.join(std::fs::read_link(&path)?);
+                }
+                Ok(found) => return Ok((self.settled(&path), Some(found))),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((self.settled(&path), None)),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Errno::ELOOP.into())
+    }
+
+    /// The same file with its directory's links resolved, so that it has one name: before its directories are made,
+    /// after that, and when one of the links is moved.
+    fn settled(&mut self, path: &Path) -> PathBuf {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+        if let Some(real) = self.dirs.get(dir.as_os_str()) {
+            return real.join(name);
+        }
+        let real = if is_its_own_name(dir) {
+            dir.to_owned()
+        } else {
+            std::fs::canonicalize(dir).unwrap_or_else(|_| self.settled(dir))
+        };
+        let settled = real.join(name);
+        self.dirs.insert(dir.as_os_str().to_owned(), real);
+        settled
+    }
+}
+
+/// Whether this is an existing directory's absolute name, with no link, `.` or `..` on the way: one system call instead
+/// of `realpath(3)`'s one for each component. Where the kernel cannot tell (before Linux 5.6, or where a filter of system
+/// calls is older than openat2), the answer is no.
+fn is_its_own_name(dir: &Path) -> bool {
+    let bytes = dir.as_os_str().as_bytes();
+    let plain = bytes
+        .strip_prefix(b"/")
+        .is_some_and(|rest| rest.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b"..")));
+    if !plain {
+        return false;
+    }
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    nix::fcntl::openat2(nix::fcntl::AT_FDCWD, dir, how).is_ok()
 }
 
 /// Directory and name of a resolved target.
@@ -214,6 +265,10 @@ fn random() -> String {
 mod tests {
     use super::*;
 
+    fn resolve(target: &Path) -> io::Result<PathBuf> {
+        Resolver::default().resolve(target)
+    }
+
     #[test]
     fn names_keep_the_extension_and_fit() {
         let long = OsString::from(format!("{}.json", "x".repeat(250)));
@@ -250,6 +305,21 @@ mod tests {
         assert_eq!(before, root.join("data/new/deep/f"));
         Dir::open_or_make(before.parent().unwrap()).unwrap();
         assert_eq!(resolve(&target).unwrap(), before);
+    }
+
+    #[test]
+    fn only_a_directorys_one_name_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("data")).unwrap();
+        std::os::unix::fs::symlink("data", root.join("link")).unwrap();
+        let path = |end: &str| PathBuf::from(format!("{}/{end}", root.display()));
+        for other in ["link", "missing", "./data", "data/../data", "/data", "data/"] {
+            assert!(!is_its_own_name(&path(other)), "{other}");
+        }
+        assert!(!is_its_own_name(Path::new("src")));
+        assert_eq!(resolve(&path("link/f")).unwrap(), path("data/f"));
+        assert_eq!(resolve(&path("data/f")).unwrap(), path("data/f"));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use super::fingerprint::Fingerprint;
 use super::in_place;
 use super::journal::{Entry, Journal, Phase, Place, Record};
 use super::keep::detach;
-use super::place::{Dir, is_ours, resolve, split};
+use super::place::{Dir, PREFIX, Resolver, is_ours, split};
 use super::reason;
 use super::stage::elsewhere;
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -44,9 +45,10 @@ pub enum Outcome {
 pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
     let mut recovered = Vec::new();
     let mut sweep = Sweep::default();
+    let mut resolver = Resolver::default();
     for group in plan {
-        let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolve(path).ok()).collect();
-        let place = Place::of(group, state_dir);
+        let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolver.resolve(path).ok()).collect();
+        let place = Place::with(group, state_dir, &mut resolver);
         for (journal, mut record) in place.find() {
             record.entries.retain(|entry| {
                 let known = is_known(entry, &targets, state_dir);
@@ -67,7 +69,7 @@ pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
             sweep.add(target, state_dir);
         }
         for dir in place.dirs() {
-            sweep.names.entry(dir.clone()).or_default().insert(place.name().to_owned());
+            sweep.of(dir).names.insert(place.name().to_owned());
         }
     }
     sweep.run();
@@ -189,19 +191,37 @@ fn fingerprint(dir: &Dir, name: &OsStr) -> io::Result<Option<Fingerprint>> {
 /// Leftovers of ours, by directory: each is read once, whatever the number of targets in it.
 #[derive(Default)]
 struct Sweep {
-    names: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// By its bytes: comparing paths by their components is slow.
+    dirs: BTreeMap<OsString, Swept>,
     /// A group is mixed: what was kept for it may be of use to a person.
     spare: bool,
 }
 
+/// A directory, and what leftovers there may belong to.
+struct Swept {
+    writable: bool,
+    names: BTreeSet<OsString>,
+}
+
 impl Sweep {
+    fn of(&mut self, dir: &Path) -> &mut Swept {
+        self.dirs.entry(dir.as_os_str().to_owned()).or_insert_with(|| {
+            // One that is missing has nothing in it, and is made when it is needed.
+            let writable = match nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK) {
+                Ok(()) | Err(Errno::ENOENT) => true,
+                Err(_) => false,
+            };
+            Swept { writable, names: BTreeSet::new() }
+        })
+    }
+
     fn add(&mut self, target: &Path, state_dir: Option<&Path>) {
         let Ok((parent, name)) = split(target) else { return };
-        self.names.entry(parent.to_owned()).or_default().insert(name.to_owned());
-        let writable = nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK).is_ok();
-        if !writable && target.exists() {
+        let beside = self.of(parent);
+        beside.names.insert(name.to_owned());
+        if !beside.writable && target.exists() {
             for place in elsewhere(state_dir) {
-                self.names.entry(place.to_owned()).or_default().insert(name.to_owned());
+                self.of(place).names.insert(name.to_owned());
             }
         }
     }
@@ -210,10 +230,12 @@ impl Sweep {
         if self.spare {
             return;
         }
-        for (path, targets) in self.names {
-            let (Ok(dir), Ok(entries)) = (Dir::open(&path), std::fs::read_dir(&path)) else { continue };
+        for (path, Swept { names, .. }) in self.dirs {
+            let path = Path::new(&path);
+            let (Ok(dir), Ok(entries)) = (Dir::open(path), std::fs::read_dir(path)) else { continue };
             for name in entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())) {
-                if targets.iter().any(|target| is_ours(&name, target)) {
+                let may_be_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+                if may_be_ours && names.iter().any(|target| is_ours(&name, target)) {
                     // One that cannot be removed is in nobody's way.
                     let _ = dir.remove(&name);
                 }

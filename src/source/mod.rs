@@ -19,7 +19,7 @@ mod places;
 #[cfg(feature = "net")]
 mod runtime;
 pub(crate) mod sampler;
-mod threads;
+pub mod threads;
 mod tree;
 pub mod uri;
 mod watcher;

@@ -4,6 +4,8 @@ use super::{Action, Machine};
 use crate::exit::Exit;
 use std::time::{Duration, Instant};
 
+/// How long a worker that has said goodbye may take to be gone by itself, before what is left over is looked for.
+const GOODBYE: Duration = Duration::from_millis(20);
 /// After KILL, what the kernel cannot end (a process in an uninterruptible wait) is not waited for longer.
 const AFTER_KILL: Duration = Duration::from_secs(1);
 
@@ -17,6 +19,9 @@ pub(super) struct Ending {
 enum Phase {
     /// Waits for the round of reaping that tells whether anything is left.
     Looking,
+    /// A worker that has finished is ending by itself, and is perhaps all that is left: then nobody is signalled, and
+    /// /proc is not searched for whom to signal.
+    Parting { until: Instant },
     /// What is left got TERM and CONT.
     Lingering { until: Instant },
     /// What is left got KILL.
@@ -28,9 +33,17 @@ enum Phase {
 impl Ending {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Lingering { until } | Phase::Killing { until } => Some(until),
+            Phase::Parting { until } | Phase::Lingering { until } | Phase::Killing { until } => Some(until),
             Phase::Looking | Phase::Over => None,
         }
+    }
+
+    /// Asks all that is left to go.
+    fn ask(&mut self, now: Instant, linger: Duration, out: &mut Vec<Action>) {
+        out.push(Action::Sweep { signal: libc::SIGTERM });
+        // What is stopped gets its TERM only when it goes on.
+        out.push(Action::Sweep { signal: libc::SIGCONT });
+        self.phase = Phase::Lingering { until: now + linger };
     }
 }
 
@@ -46,6 +59,7 @@ impl Machine {
     /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
     pub(super) fn on_reaped(&mut self, now: Instant, left: bool, out: &mut Vec<Action>) {
         let linger = self.linger();
+        let parting = self.worker.is_parting();
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Over => {}
@@ -53,12 +67,9 @@ impl Machine {
                 ending.phase = Phase::Over;
                 out.push(Action::Exit(ending.exit));
             }
-            Phase::Looking => {
-                out.push(Action::Sweep { signal: libc::SIGTERM });
-                // What is stopped gets its TERM only when it goes on.
-                out.push(Action::Sweep { signal: libc::SIGCONT });
-                ending.phase = Phase::Lingering { until: now + linger };
-            }
+            Phase::Looking if parting => ending.phase = Phase::Parting { until: now + GOODBYE },
+            Phase::Parting { .. } if parting => {}
+            Phase::Looking | Phase::Parting { .. } => ending.ask(now, linger, out),
             Phase::Lingering { .. } => {}
             // Children of what was just killed have become ours.
             Phase::Killing { .. } => out.push(Action::Sweep { signal: libc::SIGKILL }),
@@ -66,8 +77,10 @@ impl Machine {
     }
 
     pub(super) fn ending_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let linger = self.linger();
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
+            Phase::Parting { until } if until <= now => ending.ask(now, linger, out),
             Phase::Lingering { until } if until <= now => {
                 out.push(Action::Sweep { signal: libc::SIGKILL });
                 ending.phase = Phase::Killing { until: now + AFTER_KILL };

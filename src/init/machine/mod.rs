@@ -269,6 +269,7 @@ impl Machine {
         match message {
             ToInit::Command(group) => self.command_started(group, out),
             ToInit::CommandEnded(group) => self.worker.command_ended(group),
+            ToInit::Finished => self.worker.finish(),
             // The code is decided; nothing that a worker says changes that.
             _ if self.ending.is_some() => {}
             ToInit::Process(spec) => self.learn(*spec, out),
@@ -278,7 +279,6 @@ impl Machine {
             ToInit::Reload { id, process, action } => self.reload(now, id, &process, action, out),
             ToInit::Owe(group) => self.owe(group, out),
             ToInit::Paid(group) => self.worker.paid(&group),
-            ToInit::Finished => self.worker.finish(),
             ToInit::Exit { code, reason } => self.on_exit_asked(now, Exit(code), reason, out),
         }
     }

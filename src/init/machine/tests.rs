@@ -370,6 +370,41 @@ fn a_finished_worker_is_let_go() {
 }
 
 #[test]
+fn a_worker_that_said_goodbye_is_waited_for_before_anybody_is_signalled() {
+    for gone_in_time in [true, false] {
+        let mut case = Case::running(spec());
+        case.say(ToInit::Finished);
+        case.dies(FIRST, exited(3));
+        case.feed(Event::Reaped { left: true });
+        assert_eq!(case.take(), [Action::Reap]);
+        assert!(case.machine.deadline().is_some());
+        if gone_in_time {
+            case.dies(WORKER, exited(0));
+            case.feed(Event::Reaped { left: false });
+            assert_eq!(case.take(), [Action::Unlink, Action::Exit(Exit(3))]);
+        } else {
+            case.wait(Duration::from_millis(20));
+            let sweep = |signal| Action::Sweep { signal };
+            assert_eq!(case.take(), [sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
+        }
+    }
+}
+
+#[test]
+fn a_goodbye_that_comes_after_mains_end_counts() {
+    let mut case = Case::running(spec());
+    case.dies(FIRST, exited(0));
+    case.say(ToInit::Finished);
+    case.feed(Event::Reaped { left: true });
+    assert_eq!(case.take(), [Action::Reap]);
+    case.dies(WORKER, exited(0));
+    // An orphan is left.
+    case.feed(Event::Reaped { left: true });
+    let sweep = |signal| Action::Sweep { signal };
+    assert_eq!(case.take(), [Action::Unlink, sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
+}
+
+#[test]
 fn a_worker_that_only_closes_its_link_is_killed() {
     let mut case = Case::running(spec());
     case.feed(Event::Closed);

@@ -77,6 +77,11 @@ impl Worker {
         self.owed.remove(group);
     }
 
+    /// It has said goodbye and is not reaped yet.
+    pub(super) fn is_parting(&self) -> bool {
+        self.finished && matches!(self.state, State::Alive { .. })
+    }
+
     pub(super) fn finish(&mut self) {
         self.finished = true;
     }
