@@ -1,0 +1,2 @@
+use crate::Row;
+pub const ROWS: &[Row] = &[];
