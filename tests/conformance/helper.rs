@@ -1,6 +1,6 @@
 //! The main processes of the cases, where a shell cannot do it: this program again, called with `@NAME`.
 
-use crate::support::namespace::{reset_signals, set_mask};
+use crate::support::namespace::{reset_signals, set_ignored, set_mask};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, exit};
@@ -16,6 +16,7 @@ pub fn run() {
         ["@orphans", count] => orphans(count.parse().unwrap()),
         ["@foreground"] => foreground(),
         ["@background", command @ ..] => background(command),
+        ["@ignoring-chld", command @ ..] => ignoring_chld(command),
         _ => {}
     }
 }
@@ -111,4 +112,11 @@ fn background(argv: &[&str]) -> ! {
         })
     };
     exit(command.status().unwrap().code().unwrap_or(255))
+}
+
+/// Becomes a command that inherits SIGCHLD as ignored, which no shell can pass on.
+fn ignoring_chld(argv: &[&str]) -> ! {
+    let mut command = Command::new(argv[0]);
+    set_ignored(libc::SIGCHLD, true);
+    panic!("{}", command.args(&argv[1..]).exec())
 }

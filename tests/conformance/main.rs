@@ -129,6 +129,10 @@ fn main() -> ExitCode {
             continue;
         }
         for place in rows[row].places {
+            // Who gives up where the subreaper is refused gives up in every row: one of them says so.
+            if *place == Place::Neither && rows[row].places != REFUSED && !asked.inits[init].is_proem() {
+                continue;
+            }
             let name = name(&rows[row], &asked.inits[init], *place);
             if asked.names.is_empty() || asked.names.iter().any(|part| name.contains(part)) {
                 jobs.push((row, init, *place, name));

@@ -2,6 +2,7 @@
 //! moment, and TERM arrives meanwhile.
 
 use crate::stand::{Guard, Stand, children, code, status};
+use crate::support::inits::Want;
 use crate::support::namespace::{self, Place};
 use crate::support::{images, procs, wait};
 use crate::{BESIDE_OTHERS, FIRST, Row};
@@ -31,28 +32,35 @@ pub const ROWS: &[Row] = &[
         case: "before and while it prepares its signals",
         places: BESIDE_OTHERS,
         general: true,
-        check: |stand| held(stand, Who::Init, &["rt_sigprocmask", "rt_sigaction", "signalfd4", "prctl"]),
+        check: |stand| held(stand, &[], Who::Init, &["rt_sigprocmask", "rt_sigaction", "signalfd4", "prctl"]),
     },
     Row {
         section: SECTION,
         case: "while it creates the process",
         places: BESIDE_OTHERS,
         general: true,
-        check: |stand| held(stand, Who::Init, &["clone", "clone3", "vfork", "fork"]),
+        check: |stand| held(stand, &[], Who::Init, &["clone", "clone3", "vfork", "fork"]),
     },
     Row {
         section: SECTION,
         case: "between fork and setpgid, in the child",
         places: BESIDE_OTHERS,
         general: true,
-        check: |stand| held(stand, Who::Child, &["setpgid", "setsid"]),
+        check: |stand| held(stand, &[], Who::Child, &["setpgid", "setsid"]),
+    },
+    Row {
+        section: SECTION,
+        case: "between fork and setpgid, in group mode: there is no group yet",
+        places: BESIDE_OTHERS,
+        general: true,
+        check: |stand| held(stand, &[Want::Group], Who::Child, &["setpgid", "setsid"]),
     },
     Row {
         section: SECTION,
         case: "between setpgid and exec, in the child",
         places: BESIDE_OTHERS,
         general: true,
-        check: |stand| held(stand, Who::Child, &["rt_sigprocmask", "rt_sigaction", "ioctl", "execve"]),
+        check: |stand| held(stand, &[], Who::Child, &["rt_sigprocmask", "rt_sigaction", "ioctl", "execve"]),
     },
     Row {
         section: SECTION,
@@ -73,7 +81,7 @@ pub const ROWS: &[Row] = &[
                 "epoll_pwait",
                 "epoll_wait",
             ];
-            held(stand, Who::Init, &calls);
+            held(stand, &[], Who::Init, &calls);
         },
     },
 ];
@@ -105,7 +113,9 @@ fn as_pid_1(stand: &Stand) {
         let program = fs::canonicalize(&stand.init.program).unwrap();
         stand.until("it has prepared for TERM", || {
             let there = fs::read_link(format!("/proc/{init}/exe")).is_ok_and(|exe| exe == program);
-            (there && (set(init, "SigBlk") | set(init, "SigCgt")) & term != 0).then_some(())
+            let listens = (set(init, "SigBlk") | set(init, "SigCgt")) & term != 0;
+            // Who waits in sigtimedwait shows none as blocked; by then it has a child.
+            (there && (listens || !children(init).is_empty())).then_some(())
         });
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_micros(round % 60 * 50) {
@@ -128,13 +138,13 @@ const HELD: Duration = Duration::from_millis(400);
 
 /// Sends TERM while one of these calls is held in the init or its child: one start per call. A call that this init
 /// does not make is no moment of its start.
-fn held(stand: &Stand, who: Who, calls: &[&str]) {
+fn held(stand: &Stand, wants: &[Want], who: Who, calls: &[&str]) {
     images::which("strace");
     let mut moments = 0;
     for call in calls {
         // The init's first: its exec is before this. Some are made often: the first two are held.
         for nth in 1..=2 {
-            moments += usize::from(hold(stand, who, call, nth));
+            moments += usize::from(hold(stand, wants, who, call, nth));
         }
     }
     // An init that makes none of them starts in some other way; chance has to do.
@@ -144,12 +154,12 @@ fn held(stand: &Stand, who: Who, calls: &[&str]) {
 }
 
 /// Whether there was such a moment.
-fn hold(stand: &Stand, who: Who, call: &str, nth: u32) -> bool {
+fn hold(stand: &Stand, wants: &[Want], who: Who, call: &str, nth: u32) -> bool {
     let Some(number) = number(call) else { return false };
     let when = if call == "execve" { String::new() } else { format!(":when={nth}") };
     let inject = format!("inject={call}:delay_enter={}{when}", HELD.as_micros());
     let mut argv = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &inject].map(str::to_owned).to_vec();
-    argv.extend(stand.argv(&[], &["sleep", "1000"]));
+    argv.extend(stand.argv(wants, &["sleep", "1000"]));
     let mut command = namespace::at(Place::Subreaper, &argv);
     let mut guard = Guard::new(stand, command.stdout(Stdio::null()).spawn().unwrap());
     let strace = guard.pid();

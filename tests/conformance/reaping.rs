@@ -1,7 +1,6 @@
 //! Orphans.
 
 use crate::stand::{Stand, children, helper, status, ticks};
-use crate::support::inits::Want;
 use crate::support::wait;
 use crate::{ADOPTING, BESIDE_OTHERS, REFUSED, Row};
 use std::process::Stdio;
@@ -52,7 +51,7 @@ fn zombies(init: i32) -> usize {
 }
 
 fn orphans(stand: &Stand, count: usize) {
-    let running = stand.start(stand.with(&[Want::Single], &[&helper(), "@orphans", &count.to_string()]));
+    let running = stand.start(stand.command(&[&helper(), "@orphans", &count.to_string()]));
     let (init, main) = (running.init(), running.main());
     let patient = Duration::from_secs(60);
     let line = running.line_within(patient).expect("it forks in time");

@@ -17,10 +17,10 @@ const A_WHILE: Duration = Duration::from_millis(300);
 pub const ROWS: &[Row] = &[
     Row {
         section: SECTION,
-        case: "1–31 but KILL, STOP and CHLD, one by one: each arrives at the main process once",
+        case: "signals that are sent to programs (HUP, INT, USR1…), one by one: each arrives at the main process once",
         places: EVERYWHERE,
         general: true,
-        check: |stand| one_by_one(stand, (1..=31).filter(forwarded).collect()),
+        check: |stand| one_by_one(stand, (1..=31).filter(|n| forwarded(*n) && !unusual(*n)).collect()),
     },
     Row {
         section: SECTION,
@@ -31,10 +31,24 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         section: SECTION,
-        case: "in group mode each, real-time ones too, arrives once at each process of its group",
+        case: "those that stop a program or report its faults (TSTP, TTIN, TTOU, ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS): the same",
+        places: EVERYWHERE,
+        general: true,
+        check: |stand| one_by_one(stand, (1..=31).filter(|n| unusual(*n)).collect()),
+    },
+    Row {
+        section: SECTION,
+        case: "in group mode, real-time ones too: each arrives once at each process of the main process's group",
         places: ADOPTING,
         general: true,
-        check: to_the_group,
+        check: |stand| to_the_group(stand, (1..=31).filter(|n| forwarded(*n) && !unusual(*n)).chain(34..=64).collect()),
+    },
+    Row {
+        section: SECTION,
+        case: "in group mode, those that stop a program or report its faults: the same",
+        places: ADOPTING,
+        general: true,
+        check: |stand| to_the_group(stand, (1..=31).filter(|n| unusual(*n)).collect()),
     },
     Row {
         section: SECTION,
@@ -74,8 +88,16 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-fn forwarded(signal: &i32) -> bool {
-    ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(signal)
+/// All but those that nobody can catch, and the one that is the init's own.
+fn forwarded(signal: i32) -> bool {
+    ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(&signal)
+}
+
+/// Several inits leave these to the kernel's default on purpose.
+fn unusual(signal: i32) -> bool {
+    let faults = [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+    let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    faults.contains(&signal) || stops.contains(&signal)
 }
 
 fn one_by_one(stand: &Stand, signals: Vec<i32>) {
@@ -94,12 +116,12 @@ fn one_by_one(stand: &Stand, signals: Vec<i32>) {
     assert_eq!(running.ended(), 137);
 }
 
-fn to_the_group(stand: &Stand) {
+fn to_the_group(stand: &Stand, signals: Vec<i32>) {
     let running = stand.start(stand.with(&[Want::Group], &[&helper(), "@signals", "child"]));
     let mut ready = [running.line(), running.line()];
     ready.sort();
     assert_eq!(ready, ["child ready", "main ready"]);
-    for signal in (1..=31).filter(forwarded).chain(34..=64) {
+    for signal in signals {
         running.signal(signal);
         let mut lines = [running.line_within(stand.limit()), running.line_within(stand.limit())]
             .map(|line| line.unwrap_or_else(|| panic!("signal {signal} does not arrive at both")));
@@ -169,20 +191,19 @@ fn never_stopped(stand: &Stand) {
     assert_eq!(running.ended(), 143);
 }
 
-fn sets(stand: &Stand, mut command: Command) -> (String, String) {
+fn sets(mut command: Command) -> (String, String) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let field =
         |name| text.lines().find_map(|line: &str| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-    let _ = stand;
     (field("SigIgn:"), field("SigBlk:"))
 }
 
 fn inherited(stand: &Stand) {
     let status = ["cat", "/proc/self/status"];
     let zero = "0".repeat(16);
-    assert_eq!(sets(stand, stand.command(&status)), (zero.clone(), zero), "from a clean start");
+    assert_eq!(sets(stand.command(&status)), (zero.clone(), zero), "from a clean start");
 
     let ignored = [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTTOU, libc::SIGWINCH, 40];
     let blocked = [libc::SIGUSR1, libc::SIGTERM, libc::SIGTTIN, 50];
@@ -199,7 +220,7 @@ fn inherited(stand: &Stand) {
         })
     };
     let expected = (format!("{:016x}", set(&ignored)), format!("{:016x}", set(&blocked)));
-    assert_eq!(sets(stand, command), expected, "(ignored, blocked)");
+    assert_eq!(sets(command), expected, "(ignored, blocked)");
 }
 
 fn stopped_main(stand: &Stand) {

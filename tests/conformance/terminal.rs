@@ -1,7 +1,7 @@
 //! Terminals: job control, the foreground, and what must not arrive.
 
 use crate::stand::{Guard, Stand, helper};
-use crate::support::inits::Want;
+use crate::support::namespace::{self, Place};
 use crate::support::pty::{Pty, become_leader};
 use crate::support::{procs, wait};
 use crate::{ADOPTING, BESIDE_OTHERS, Row};
@@ -64,7 +64,7 @@ pub const ROWS: &[Row] = &[
     Row {
         section: SECTION,
         case: "as a session leader: no HUP or CONT to the main process at start",
-        places: BESIDE_OTHERS,
+        places: ADOPTING,
         general: true,
         check: nothing_at_start,
     },
@@ -72,12 +72,31 @@ pub const ROWS: &[Row] = &[
 
 const PROMPT: &str = "prompt> ";
 
+/// The init as the leader of the terminal's session, as runtimes start it. As PID 1 it becomes that inside: unshare, which
+/// stays, has nothing to do with the terminal.
+fn leader(stand: &Stand, pty: &Pty, argv: &[&str]) -> Command {
+    let mut command = stand.command(argv);
+    if stand.place == Place::Pid1 {
+        let setsid = ["setsid", "--ctty"].map(str::to_owned);
+        command = namespace::at(stand.place, &[&setsid, &stand.argv(&[], argv)[..]].concat());
+    } else {
+        // SAFETY: system calls only; standard input is the terminal by then.
+        unsafe { command.pre_exec(become_leader) };
+    }
+    command.stdin(pty.stdio()).stdout(pty.stdio()).stderr(pty.stdio());
+    command
+}
+
+fn lead(stand: &Stand, pty: &Pty, argv: &[&str]) -> Guard {
+    Guard::new(stand, leader(stand, pty, argv).spawn().unwrap())
+}
+
 /// A shell at its prompt.
 fn shell(stand: &Stand) -> (Pty, Guard, String) {
     let mut pty = Pty::open();
-    let mut command = stand.command(&["bash", "--norc", "--noprofile", "--noediting", "-i"]);
+    let mut command = leader(stand, &pty, &["bash", "--norc", "--noprofile", "--noediting", "-i"]);
     command.env("PS1", PROMPT).env("TERM", "dumb").env("HISTFILE", "");
-    let guard = Guard::new(stand, pty.lead(&mut command));
+    let guard = Guard::new(stand, command.spawn().unwrap());
     let before = pty.says(stand.limit(), PROMPT);
     (pty, guard, before)
 }
@@ -105,7 +124,7 @@ fn interactive(stand: &Stand) {
 
 fn interrupted(stand: &Stand) {
     let mut pty = Pty::open();
-    let mut guard = Guard::new(stand, pty.lead(&mut stand.command(&["sleep", "1000"])));
+    let mut guard = lead(stand, &pty, &["sleep", "1000"]);
     in_front(stand, &pty, "sleep");
     pty.types("\x03");
     assert_eq!(guard.ended(), 130);
@@ -113,7 +132,7 @@ fn interrupted(stand: &Stand) {
 
 fn interrupted_once(stand: &Stand) {
     let mut pty = Pty::open();
-    let _guard = Guard::new(stand, pty.lead(&mut stand.with(&[Want::Single], &[&helper(), "@signals"])));
+    let _guard = lead(stand, &pty, &[&helper(), "@signals"]);
     pty.says(stand.limit(), "main ready");
     pty.types("\x03");
     pty.says(stand.limit(), "main got 2\r\n");
@@ -184,7 +203,7 @@ fn nested(stand: &Stand) {
     let inner: Vec<&str> = inner.iter().map(String::as_str).collect();
     let middle = stand.argv(&[], &inner);
     let middle: Vec<&str> = middle.iter().map(String::as_str).collect();
-    let mut guard = Guard::new(stand, pty.lead(&mut stand.command(&middle)));
+    let mut guard = lead(stand, &pty, &middle);
     assert_eq!(guard.ended(), 0);
     pty.says(stand.limit(), "in the foreground");
 }
@@ -192,12 +211,8 @@ fn nested(stand: &Stand) {
 fn nothing_at_start(stand: &Stand) {
     for _ in 0..10 {
         let pty = Pty::open();
-        let mut command = stand.with(&[Want::Single], &[&helper(), "@signals"]);
         // Its output goes through a pipe: a hang-up of the terminal does not hide what was said.
-        command.stdin(pty.stdio()).stderr(pty.stdio());
-        // SAFETY: system calls only; standard input is the terminal by now.
-        unsafe { command.pre_exec(become_leader) };
-        let running = stand.start(command);
+        let running = stand.start(leader(stand, &pty, &[&helper(), "@signals"]));
         assert_eq!(running.line_within(stand.limit()).as_deref(), Some("main ready"), "it ended before it began");
         std::thread::sleep(Duration::from_millis(50));
         running.signal(libc::SIGUSR1);
