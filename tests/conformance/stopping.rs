@@ -59,14 +59,14 @@ fn start(stand: &Stand, dir: &Path, table: &str, argv: &[&str]) -> Running {
     value(dir, 1);
     write(dir, "t.tera", "{{ app.x }}\n");
     let configuration = format!(
-        "throttle = \"0s\"\nlinger = \"1s\"\n[source]\napp = \"file:app.toml\"\n[process.main]\nstop_timeout = \"1s\"\n\
+        "throttle = \"0s\"\nlinger = \"5s\"\n[source]\napp = \"file:app.toml\"\n[process.main]\nstop_timeout = \"1s\"\n\
          [template.t]\nfrom = \"t.tera\"\nto = \"out/t\"\n{table}\n"
     );
     write(dir, "c.toml", &configuration);
     let mut all: Vec<String> = [stand.init.program.as_str(), "-c", "c.toml", "--"].map(str::to_owned).to_vec();
     all.extend(argv.iter().map(|item| (*item).to_owned()));
     let mut command = namespace::at(stand.place, &all);
-    command.current_dir(dir);
+    command.current_dir(dir).stderr(fs::File::create(dir.join("log")).unwrap());
     // USR1 is blocked and the helper reads it when it is ready: a program could not be quicker than init.
     // SAFETY: a system call only.
     unsafe {
@@ -153,8 +153,10 @@ fn exit_while(stand: &Stand, busy: Busy) {
     value(dir.path(), 2);
     stand.until("the command runs", || (!read(&dir.path().join("running")).is_empty()).then_some(()));
     let below = crate::stand::descendants(running.init());
+    let begun = Instant::now();
     running.signal(libc::SIGTERM);
     assert_eq!(running.ended(), 143);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for pid in below {
         assert!(status(pid, "State").is_empty() || status(pid, "State").starts_with('Z'), "something is left");
     }

@@ -117,7 +117,7 @@ fn killed_while_publishing(_: &Stand) {
         "openat",
         "write,pwrite64",
         "fsync,fdatasync",
-        "fchmod,fchmodat,fchmodat2",
+        "fchmod,fchmodat",
         "rename,renameat,renameat2",
         "unlink,unlinkat",
         "sendto,sendmsg",
