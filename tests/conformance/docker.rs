@@ -179,8 +179,9 @@ fn init_path(_: &Stand) {
     let (code, said) = with(&["no-such-program"]);
     assert_eq!(code, 127, "{said}");
     assert!(said.contains("no-such-program"), "{said}");
-    // PID 1 is it, and a process whose parent is gone is its child.
-    let (code, said) = with(&["sh", "-c", "cat /proc/1/comm; (sleep 1 & exec true); ps -o ppid,comm | grep sleep"]);
+    // PID 1 is it, and a process whose parent is gone becomes its child.
+    let orphan = "cat /proc/1/comm; (sleep 1000 & exec true); until ps -o ppid,comm | grep '^ *1 sleep'; do :; done";
+    let (code, said) = with(&["sh", "-c", orphan]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("docker-init"), "{said}");
 

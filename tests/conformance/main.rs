@@ -17,6 +17,7 @@ mod stopping;
 mod surroundings;
 mod table;
 mod terminal;
+mod window;
 mod worker;
 
 use stand::{NotApplicable, Stand};
@@ -167,7 +168,8 @@ fn main() -> ExitCode {
     end_what_is_left();
     let outcomes = outcomes.into_inner().unwrap();
     if let Some(path) = &asked.tables {
-        std::fs::write(path, table::markdown(&rows, &asked.inits, &outcomes)).unwrap();
+        let windows: Vec<_> = asked.inits.iter().map(window::measure).collect();
+        std::fs::write(path, table::blocks(&rows, &asked.inits, &outcomes, &windows)).unwrap();
     }
     let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
     println!("\nconformance: {} passed or not applicable, {failed} failed", outcomes.len() - failed);

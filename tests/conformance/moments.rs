@@ -4,9 +4,10 @@
 use crate::stand::{Guard, Stand, children, code, status};
 use crate::support::inits::Want;
 use crate::support::namespace::{self, Place};
-use crate::support::{images, procs, wait};
-use crate::{BESIDE_OTHERS, FIRST, Row};
+use crate::support::{folder, images, procs, text, wait, write};
+use crate::{ADOPTING, BESIDE_OTHERS, FIRST, Row};
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,20 @@ pub const ROWS: &[Row] = &[
             held(stand, &[], Who::Init, &calls);
         },
     },
+    Row {
+        section: SECTION,
+        case: "with a worker: at any moment of its start, its first publish and main's start, by chance: 143",
+        places: ADOPTING,
+        general: false,
+        check: with_a_worker,
+    },
+    Row {
+        section: SECTION,
+        case: "with a worker: while it tells init, writes, syncs, renames: 143 at once, and main is not started",
+        places: BESIDE_OTHERS,
+        general: false,
+        check: while_publishing,
+    },
 ];
 
 fn by_chance(stand: &Stand) {
@@ -104,19 +119,10 @@ fn is_term(code: i32, when: &str) {
 }
 
 fn as_pid_1(stand: &Stand) {
-    let term = 1u64 << (libc::SIGTERM - 1);
-    let set = |init, name| u64::from_str_radix(&status(init, name), 16).unwrap_or(0);
     for round in 0..if stand.long { 500 } else { 60 } {
         let mut running = stand.start(stand.command(&["sleep", "1000"]));
         let init = running.init();
-        // unshare itself blocks TERM while it forks, and its child has the same program until it executes the init.
-        let program = fs::canonicalize(&stand.init.program).unwrap();
-        stand.until("it has prepared for TERM", || {
-            let there = fs::read_link(format!("/proc/{init}/exe")).is_ok_and(|exe| exe == program);
-            let listens = (set(init, "SigBlk") | set(init, "SigCgt")) & term != 0;
-            // Who waits in sigtimedwait shows none as blocked; by then it has a child.
-            (there && (listens || !children(init).is_empty())).then_some(())
-        });
+        prepared(stand, init);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_micros(round % 60 * 50) {
             std::hint::spin_loop();
@@ -124,6 +130,81 @@ fn as_pid_1(stand: &Stand) {
         procs::kill(init, libc::SIGTERM);
         assert_eq!(running.ended(), 143, "round {round}");
     }
+}
+
+/// Waits until PID 1 cannot lose a TERM any more: it blocks or catches it.
+fn prepared(stand: &Stand, init: i32) {
+    let term = 1u64 << (libc::SIGTERM - 1);
+    let set = |name| u64::from_str_radix(&status(init, name), 16).unwrap_or(0);
+    // unshare itself blocks TERM while it forks, and its child has the same program until it executes the init.
+    let program = fs::canonicalize(&stand.init.program).unwrap();
+    stand.until("it has prepared for TERM", || {
+        let there = fs::read_link(format!("/proc/{init}/exe")).is_ok_and(|exe| exe == program);
+        let listens = (set("SigBlk") | set("SigCgt")) & term != 0;
+        // Who waits in sigtimedwait shows none as blocked; by then it has a child.
+        (there && (listens || !children(init).is_empty())).then_some(())
+    });
+}
+
+/// proem's command line with one template, in a folder that has it.
+fn rendering(stand: &Stand, dir: &Path, argv: &[&str]) -> Vec<String> {
+    write(dir, "t.tera", "{{ env.PATH }}\n");
+    let (from, to) = (dir.join("t.tera"), dir.join("t"));
+    let template = format!("{}:{}", text(&from), text(&to));
+    let options = [&stand.init.program, "-t", &template, "--"].map(str::to_owned);
+    options.into_iter().chain(argv.iter().map(|item| (*item).to_owned())).collect()
+}
+
+fn with_a_worker(stand: &Stand) {
+    let dir = folder();
+    let argv = rendering(stand, dir.path(), &["sleep", "1000"]);
+    for round in 0..if stand.long { 1000 } else { 100 } {
+        // Each renders anew.
+        let _ = fs::remove_file(dir.path().join("t"));
+        let mut command = namespace::at(stand.place, &argv);
+        command.stderr(Stdio::null());
+        let mut running = stand.start(command);
+        let init = running.init();
+        if stand.place == Place::Pid1 {
+            prepared(stand, init);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(round % 100 * 200) {
+            std::hint::spin_loop();
+        }
+        procs::kill(init, libc::SIGTERM);
+        is_term(running.ended(), &format!("round {round}"));
+    }
+}
+
+fn while_publishing(stand: &Stand) {
+    images::which("strace");
+    let mut moments = 0;
+    for call in ["sendto", "fsync", "renameat2", "rename", "renameat"] {
+        let dir = folder();
+        let trace = dir.path().join("trace");
+        let inject = format!("inject={call}:delay_enter={}", HELD.as_micros());
+        let mut argv = ["strace", "-f", "-qqq", "-o", text(&trace), "-e", &inject].map(str::to_owned).to_vec();
+        argv.extend(rendering(stand, dir.path(), &["touch", text(&dir.path().join("started"))]));
+        let mut command = namespace::at(Place::Subreaper, &argv);
+        let mut guard = Guard::new(stand, command.stderr(Stdio::null()).spawn().unwrap());
+        let strace = guard.pid();
+        let number = number(call).map(|number| format!("{number} ")).unwrap_or_default();
+        // Held in that call: by anybody below init, which is the worker and its threads.
+        let held = || {
+            let worker = children(*children(strace).first()?).first().copied()?;
+            let call = fs::read_to_string(format!("/proc/{worker}/syscall")).unwrap_or_default();
+            (call.starts_with(&number) && status(worker, "State").starts_with('t')).then_some(true)
+        };
+        let ended = || dir.path().join("started").exists().then_some(false);
+        if stand.until("it is held, or over", || held().or_else(ended)) {
+            moments += 1;
+            procs::kill(children(strace)[0], libc::SIGTERM);
+            assert_eq!(guard.ended(), 143, "{call}");
+            assert!(!dir.path().join("started").exists(), "main was started after TERM in {call}");
+        }
+    }
+    assert!(moments >= 2, "{moments}");
 }
 
 /// Who is held.
@@ -210,6 +291,12 @@ fn hold(stand: &Stand, wants: &[Want], who: Who, call: &str, nth: u32) -> bool {
 /// A system call's number; `None` where this architecture has none of that name.
 fn number(call: &str) -> Option<libc::c_long> {
     Some(match call {
+        "sendto" => libc::SYS_sendto,
+        "fsync" => libc::SYS_fsync,
+        "renameat" => libc::SYS_renameat,
+        "renameat2" => libc::SYS_renameat2,
+        #[cfg(target_arch = "x86_64")]
+        "rename" => libc::SYS_rename,
         "rt_sigprocmask" => libc::SYS_rt_sigprocmask,
         "rt_sigaction" => libc::SYS_rt_sigaction,
         "rt_sigtimedwait" => libc::SYS_rt_sigtimedwait,

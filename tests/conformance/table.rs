@@ -1,57 +1,155 @@
-//! Who passes what, in Markdown.
+//! Who passes what, in Markdown: blocks between markers, which `scripts/conformance` puts into documents.
 
 use crate::support::inits::Init;
+use crate::window::Window;
 use crate::{Outcome, Row, Verdict};
 use std::fmt::Write;
 
-/// A table of all rows, and below it why a case failed. Rows that are about proem alone are counted, not listed.
-pub fn markdown(rows: &[Row], inits: &[Init], outcomes: &[Outcome]) -> String {
-    let mut text = String::from("| | case |");
-    inits.iter().for_each(|init| write!(text, " {} |", init.name()).unwrap());
-    text.push_str("\n| --- | --- |");
-    inits.iter().for_each(|_| text.push_str(" --- |"));
-    text.push('\n');
-    let mut notes: Vec<String> = Vec::new();
-    let mut counts = vec![(0, 0); inits.len()];
-    let mut section = "";
-    for (number, row) in rows.iter().enumerate().filter(|(_, row)| row.general) {
-        let shown = if row.section == section { "" } else { row.section };
-        section = row.section;
-        write!(text, "| {shown} | {} |", row.case).unwrap();
-        for (init, count) in counts.iter_mut().enumerate() {
-            let mut these: Vec<&Outcome> =
-                outcomes.iter().filter(|outcome| (outcome.row, outcome.init) == (number, init)).collect();
-            these.sort_by_key(|outcome| row.places.iter().position(|place| *place == outcome.place));
-            write!(text, " {} |", cell(&these, row, inits[init].name(), &mut notes, count)).unwrap();
-        }
-        text.push('\n');
-    }
-    text.push_str("| | **passed** |");
-    counts.iter().for_each(|(passed, all)| write!(text, " **{passed} of {all}** |").unwrap());
-    text.push_str("\n\n");
-    for (number, note) in notes.iter().enumerate() {
-        writeln!(text, "{}. {note}", number + 1).unwrap();
-    }
-    text
+/// The blocks `table`, `summary` and `window`.
+pub fn blocks(rows: &[Row], inits: &[Init], outcomes: &[Outcome], windows: &[Option<Window>]) -> String {
+    let cells = Cells { rows, inits, outcomes };
+    [block("table", &cells.table()), block("summary", &cells.summary()), block("window", &window(inits, windows))]
+        .concat()
 }
 
-fn cell(these: &[&Outcome], row: &Row, init: &str, notes: &mut Vec<String>, count: &mut (u32, u32)) -> String {
-    let failed: Vec<&&Outcome> = these.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).collect();
-    if these.iter().all(|outcome| outcome.verdict == Verdict::NotApplicable) {
-        return "–".to_owned();
+fn block(name: &str, content: &str) -> String {
+    format!("<!-- conformance:{name} -->\n\n{}\n\n<!-- /conformance:{name} -->\n", content.trim())
+}
+
+fn head(first: &str, inits: &[Init]) -> String {
+    let names: String = inits.iter().map(|init| format!(" {} |", init.name())).collect();
+    format!("{first}{names}\n{}\n", "| --- ".repeat(first.matches('|').count() - 1 + inits.len()) + "|")
+}
+
+struct Cells<'a> {
+    rows: &'a [Row],
+    inits: &'a [Init],
+    outcomes: &'a [Outcome],
+}
+
+/// What came of a row for an init, in all places together.
+enum Cell {
+    NotApplicable,
+    Passed,
+    /// Where, and whether that is everywhere, and why in the first of them.
+    Failed(String, bool, String),
+}
+
+impl Cells<'_> {
+    /// All rows that are about inits in general, and below them why a case failed.
+    fn table(&self) -> String {
+        let versions: Vec<String> =
+            self.inits.iter().filter(|init| !init.is_proem()).map(|init| format!("`{}`", init.version())).collect();
+        let mut text = format!("Others: {}.\n\n", versions.join(", "));
+        text += &head("| | case |", self.inits);
+        let mut notes: Vec<String> = Vec::new();
+        let mut section = "";
+        for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| row.general) {
+            let shown = if row.section == section { "" } else { row.section };
+            section = row.section;
+            write!(text, "| {shown} | {} |", row.case).unwrap();
+            for (which, init) in self.inits.iter().enumerate() {
+                match self.cell(number, which) {
+                    Cell::NotApplicable => text += " – |",
+                    Cell::Passed => text += " yes |",
+                    Cell::Failed(places, everywhere, reason) => {
+                        notes.push(format!("{}, {} ({places}): {reason}", init.name(), row.case));
+                        let part = if everywhere { String::new() } else { format!(" ({places})") };
+                        write!(text, " **no**{part} [{}] |", notes.len()).unwrap();
+                    }
+                }
+            }
+            text.push('\n');
+        }
+        text.push('\n');
+        for (number, note) in notes.iter().enumerate() {
+            writeln!(text, "{}. {note}", number + 1).unwrap();
+        }
+        let own: Vec<&Row> = self.rows.iter().filter(|row| !row.general).collect();
+        text += "\nCases of what only proem has:\n\n| | case | proem |\n| --- | --- | --- |\n";
+        section = "";
+        for row in own {
+            let number = self.rows.iter().position(|other| std::ptr::eq(other, row)).unwrap();
+            let shown = if row.section == section { "" } else { row.section };
+            section = row.section;
+            let which = self.inits.iter().position(Init::is_proem).unwrap_or(0);
+            let word = match self.cell(number, which) {
+                Cell::NotApplicable => "–",
+                Cell::Passed => "yes",
+                Cell::Failed(..) => "**no**",
+            };
+            writeln!(text, "| {shown} | {} | {word} |", row.case).unwrap();
+        }
+        text
     }
-    count.1 += 1;
-    let Some(first) = failed.first() else {
-        count.0 += 1;
-        return "yes".to_owned();
+
+    /// By section: how many of the general rows are passed, of those that apply.
+    fn summary(&self) -> String {
+        let mut sections: Vec<&str> = self.rows.iter().filter(|row| row.general).map(|row| row.section).collect();
+        sections.dedup();
+        let mut text = head("| cases passed |", self.inits);
+        for section in sections.into_iter().map(Some).chain([None]) {
+            write!(text, "| {} |", section.unwrap_or("**all**")).unwrap();
+            for which in 0..self.inits.len() {
+                let (mut passed, mut all) = (0, 0);
+                for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| row.general) {
+                    if section.is_some_and(|section| section != row.section) {
+                        continue;
+                    }
+                    match self.cell(number, which) {
+                        Cell::NotApplicable => {}
+                        Cell::Passed => (passed, all) = (passed + 1, all + 1),
+                        Cell::Failed(..) => all += 1,
+                    }
+                }
+                let bold = if section.is_none() { "**" } else { "" };
+                write!(text, " {bold}{passed} of {all}{bold} |").unwrap();
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn cell(&self, row: usize, init: usize) -> Cell {
+        let mut these: Vec<&Outcome> =
+            self.outcomes.iter().filter(|outcome| (outcome.row, outcome.init) == (row, init)).collect();
+        these.sort_by_key(|outcome| self.rows[row].places.iter().position(|place| *place == outcome.place));
+        if these.iter().all(|outcome| outcome.verdict == Verdict::NotApplicable) {
+            return Cell::NotApplicable;
+        }
+        let failed: Vec<(&str, &str)> = these
+            .iter()
+            .filter_map(|outcome| match &outcome.verdict {
+                Verdict::Failed(reason) => Some((outcome.place.name(), reason.as_str())),
+                _ => None,
+            })
+            .collect();
+        let Some((_, reason)) = failed.first() else { return Cell::Passed };
+        let places = failed.iter().map(|(place, _)| *place).collect::<Vec<_>>().join(", ");
+        Cell::Failed(places, failed.len() == these.len(), readable(reason))
+    }
+}
+
+/// A panic's text for readers: not where in this test it was, not Rust's words.
+fn readable(reason: &str) -> String {
+    let reason = reason.rsplit_once(" (tests/").map_or(reason, |(reason, _)| reason);
+    let reason =
+        reason.replace("assertion `left == right` failed: ", "").replace("assertion `left == right` failed", "");
+    let reason = reason.replace(" /   left: ", "; it is ").replace(" /  right: ", ", expected ");
+    let reason = reason.replace(['`', '|', '\r'], "").replace("; it is", "; it is").trim_start_matches("; ").to_owned();
+    format!("`{reason}`")
+}
+
+fn window(inits: &[Init], windows: &[Option<Window>]) -> String {
+    let mut text = head("| |", inits);
+    let mut line = |name: &str, value: &dyn Fn(&Window) -> String| {
+        let cells: String = windows
+            .iter()
+            .map(|window| format!(" {} |", window.as_ref().map_or_else(|| "–".to_owned(), value)))
+            .collect();
+        writeln!(text, "| {name} |{cells}").unwrap();
     };
-    let Verdict::Failed(reason) = &first.verdict else { return String::new() };
-    let places = failed.iter().map(|outcome| outcome.place.name()).collect::<Vec<_>>().join(", ");
-    // Where in this test it was noticed is of no interest to readers.
-    let reason = reason.rsplit_once(" (tests/").map_or(reason.as_str(), |(reason, _)| reason);
-    let reason = reason.replace('|', "\\|");
-    notes.push(format!("{init}, {}: {reason} ({places})", row.case));
-    // Where the others are passed, the places that fail are named.
-    let where_ = if failed.len() == these.len() { String::new() } else { format!(" ({places})") };
-    format!("**no**{where_} [{}]", notes.len())
+    line("system calls", &|window| window.calls.to_string());
+    line("median of 51 starts", &|window| format!("{:.0} µs", window.micros));
+    text
 }

@@ -55,6 +55,14 @@ pub const ROWS: &[Row] = &[
         general: false,
         check: idle_while_watching,
     },
+    #[cfg(feature = "consul")]
+    Row {
+        section: SECTION,
+        case: "idle while Consul is watched: 0 wakeups of init, and of the worker between the store's answers",
+        places: BESIDE_OTHERS,
+        general: false,
+        check: idle_while_a_store_is_watched,
+    },
 ];
 
 /// Large enough that a half-written file would be seen as one.
@@ -111,7 +119,8 @@ fn is_same(process: &Proem, main: i32) {
 
 fn killed_while_publishing(_: &Stand) {
     images::which("strace");
-    // The first of each in the life that strace sees, which begins with the change.
+    // The first of each in the life that strace sees, which begins with the change. Not every call is made.
+    let mut deaths = 0;
     for calls in [
         "read",
         "openat",
@@ -151,11 +160,12 @@ fn killed_while_publishing(_: &Stand) {
         is_same(&process, main);
         let _ = strace.kill();
         strace.wait().unwrap();
-        // Watching goes on, whether or not it was killed (not every call is made).
+        deaths += process.stderr().matches("the worker died (signal KILL)").count();
         value(dir.path(), 3);
         arrives(&process, dir.path(), 3);
         is_same(&process, main);
     }
+    assert!(deaths >= 6, "killed {deaths} times only");
 }
 
 fn killed_again_and_again(stand: &Stand) {
@@ -242,16 +252,47 @@ fn init_killed(stand: &Stand) {
 fn idle_while_watching(stand: &Stand) {
     let dir = folder();
     let (process, _) = start(dir.path());
+    rests(stand, &process);
+}
+
+#[cfg(feature = "consul")]
+fn idle_while_a_store_is_watched(stand: &Stand) {
+    let (dir, consul) = (folder(), crate::support::server::Consul::start());
+    consul.api.put("app/x", "1");
+    write(dir.path(), "t.tera", "{{ app.x }}");
+    let process = Builder::new(crate::support::proem::BINARY)
+        .dir(dir.path())
+        .env("CONSUL_HTTP_ADDR", &consul.api.url())
+        .args(["-s", "app=consul:app", "-t", "t.tera:t:HUP", "--", "bash", "-c", MAIN])
+        .start();
+    process.until("main is up", || process.stdout().contains("up").then_some(()));
+    rests(stand, &process);
+}
+
+/// Neither init nor any thread of the worker wakes up.
+fn rests(stand: &Stand, process: &Proem) {
     let worker = process.worker();
-    let look = |pid: i32| status(pid, "voluntary_ctxt_switches");
-    let both = || (look(process.pid()), look(worker));
+    let look = || {
+        let threads = std::fs::read_dir(format!("/proc/{worker}/task")).unwrap();
+        let mut all: Vec<(String, String)> = threads
+            .map(|thread| thread.unwrap().file_name().into_string().unwrap())
+            .map(|thread| {
+                let status = read(Path::new(&format!("/proc/{worker}/task/{thread}/status")));
+                let line = status.lines().find(|line| line.starts_with("voluntary")).unwrap_or_default();
+                (thread, line.to_owned())
+            })
+            .collect();
+        all.sort();
+        all.push(("init".to_owned(), status(process.pid(), "voluntary_ctxt_switches")));
+        all
+    };
     // Quiet for a while: it is done with the first publish.
-    let mut last = both();
+    let mut last = look();
     stand.until("it comes to rest", || {
-        std::thread::sleep(Duration::from_millis(300));
-        let now = both();
+        std::thread::sleep(Duration::from_millis(500));
+        let now = look();
         (std::mem::replace(&mut last, now.clone()) == now).then_some(())
     });
     std::thread::sleep(Duration::from_secs(if stand.long { 60 } else { 3 }));
-    assert_eq!(both(), last, "context switches of (init, worker)");
+    assert_eq!(look(), last, "context switches");
 }
