@@ -125,7 +125,7 @@ impl Daemon {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let daemon = Daemon { child: command.spawn().unwrap(), folder };
         wait::until(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             "the second daemon answers",
             || read(&daemon.folder.path().join("log")),
             || daemon.docker(&["version"]).status.success().then_some(()),

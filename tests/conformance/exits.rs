@@ -112,19 +112,19 @@ fn script_without_interpreter(stand: &Stand) {
     let folder = crate::support::folder();
     let path = crate::support::write(folder.path(), "script", "exit $(($1 + 1))\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(stand.code(&[crate::support::text(&path), "8"]), 9);
+    assert_eq!(stand.code(&[crate::support::text(&path), "8"]), 9, "exit code");
 }
 
 fn ignored_sigchld(stand: &Stand) {
     // The helper becomes the init: nothing else has to live with it.
     let argv = stand.argv(&[], &["sh", "-c", "exit 3"]);
     let first = [helper(), "@ignoring-chld".to_owned()];
-    assert_eq!(stand.end_of(namespace::at(stand.place, &[&first, &argv[..]].concat())), 3);
+    assert_eq!(stand.end_of(namespace::at(stand.place, &[&first, &argv[..]].concat())), 3, "exit code");
 }
 
 fn race(stand: &Stand) {
     for _ in 0..if stand.long { 1000 } else { 50 } {
         let script = "for i in {1..100}; do (sleep 0 &) ; done; exit 41";
-        assert_eq!(stand.code(&["bash", "-c", script]), 41);
+        assert_eq!(stand.code(&["bash", "-c", script]), 41, "exit code");
     }
 }

@@ -49,7 +49,7 @@ fn none(stand: &Stand) {
     // The quickest of three: the machine may be busy.
     let quickest = (0..3).map(|_| {
         let begun = Instant::now();
-        assert_eq!(stand.code(&["sh", "-c", "exit 5"]), 5);
+        assert_eq!(stand.code(&["sh", "-c", "exit 5"]), 5, "exit code");
         begun.elapsed()
     });
     assert!(quickest.min().unwrap() < NO_WAIT);
@@ -67,7 +67,7 @@ fn told(stand: &Stand) {
         for how in same session stopped; do until [ -e \"$2.$how\" ]; do sleep 0.01; done; done
         kill -STOP $!; exit 5";
     let begun = Instant::now();
-    assert_eq!(stand.code(&["bash", "-c", script, "bash", leaver, text(&said)]), 5);
+    assert_eq!(stand.code(&["bash", "-c", script, "bash", leaver, text(&said)]), 5, "exit code");
     let took = begun.elapsed();
     // Where the init does not wait for them they may still be about to say it.
     let until = Instant::now() + Duration::from_millis(500);
@@ -92,7 +92,7 @@ fn stubborn(stand: &Stand) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut command = stand.command(&["bash", "-c", STUBBORN, "bash", "1000"]);
     command.stderr(writer);
-    assert_eq!(stand.end_of(command), 6);
+    assert_eq!(stand.end_of(command), 6, "exit code");
     let (sender, gone) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let _ = std::io::Read::read_to_end(&mut reader, &mut Vec::new());
@@ -105,7 +105,7 @@ fn lingers(stand: &Stand) {
     let run = |linger: u32, sleeps: &str| {
         let begun = Instant::now();
         let command = stand.with(&[Want::Linger(linger)], &["bash", "-c", STUBBORN, "bash", sleeps]);
-        assert_eq!(stand.end_of(command), 6);
+        assert_eq!(stand.end_of(command), 6, "exit code");
         begun.elapsed()
     };
     let took = run(1000, "1000");
@@ -117,7 +117,7 @@ fn lingers(stand: &Stand) {
 fn bystander(stand: &Stand) {
     let mut command = Command::new("sleep");
     let mut bystander = Guard::new(stand, command.arg("1000").process_group(0).spawn().unwrap());
-    assert_eq!(stand.code(&["bash", "-c", "sleep 1000 & sleep 1000 & exit 5"]), 5);
+    assert_eq!(stand.code(&["bash", "-c", "sleep 1000 & sleep 1000 & exit 5"]), 5, "exit code");
     wait::throughout(Duration::from_millis(200), "the bystander lives", || {
         bystander.child.try_wait().unwrap().is_none()
     });

@@ -4,6 +4,7 @@ use crate::stand::{Stand, children, helper, status, ticks};
 use crate::support::wait;
 use crate::{ADOPTING, BESIDE_OTHERS, REFUSED, Row};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const SECTION: &str = "reaping";
@@ -50,10 +51,14 @@ fn zombies(init: i32) -> usize {
     children(init).into_iter().filter(|pid| status(*pid, "State").starts_with('Z')).count()
 }
 
+/// Ten thousand at a time: a machine's process ids may be 32,768.
+static CROWD: Mutex<()> = Mutex::new(());
+
 fn orphans(stand: &Stand, count: usize) {
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let running = stand.start(stand.command(&[&helper(), "@orphans", &count.to_string()]));
     let (init, main) = (running.init(), running.main());
-    let patient = Duration::from_secs(60);
+    let patient = Duration::from_mins(1);
     let line = running.line_within(patient).expect("it forks in time");
     assert_eq!(line, format!("forked {count}"));
     running.wait_for("released");

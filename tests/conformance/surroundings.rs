@@ -107,7 +107,7 @@ fn directory(stand: &Stand) {
     let prepare = format!("mount -t tmpfs none {mount}; cd {mount}");
     // The init may be a moment behind its main process.
     let script = format!("sleep 0.2; {script}");
-    assert_eq!(stand.end_of(prepared(stand, &prepare, &stand.argv(&[], &["sh", "-c", &script]))), 42);
+    assert_eq!(stand.end_of(prepared(stand, &prepare, &stand.argv(&[], &["sh", "-c", &script]))), 42, "exit code");
 }
 
 fn socket_activation(stand: &Stand) {
@@ -116,7 +116,7 @@ fn socket_activation(stand: &Stand) {
     let argv = stand.argv(&[], &["sh", "-c", main]);
     let script = "exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
     let shell = ["sh", "-c", script, "sh"].map(str::to_owned);
-    assert_eq!(stand.end_of(namespace::at(stand.place, &[&shell, &argv[..]].concat())), 42);
+    assert_eq!(stand.end_of(namespace::at(stand.place, &[&shell, &argv[..]].concat())), 42, "exit code");
 }
 
 fn idle(stand: &Stand) {
@@ -139,13 +139,13 @@ fn in_a_root_of_its_own(stand: &Stand, prepare: &str) {
     }
     // And leftovers end: their init may have nowhere to look for them.
     let argv = stand.argv(&[], &["bash", "-c", "sleep 1000 </dev/null >/dev/null & exit 5"]);
-    assert_eq!(stand.end_of(prepared(stand, prepare, &argv)), 5);
+    assert_eq!(stand.end_of(prepared(stand, prepare, &argv)), 5, "exit code");
 }
 
 fn as_nobody(stand: &Stand) {
     let setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned);
     let argv = stand.argv(&[], &["sh", "-c", "[ $(id -u) = 65534 ] && exit 3"]);
-    assert_eq!(stand.end_of(namespace::at(stand.place, &[&setpriv, &argv[..]].concat())), 3);
+    assert_eq!(stand.end_of(namespace::at(stand.place, &[&setpriv, &argv[..]].concat())), 3, "exit code");
     let mut running = stand.start(namespace::at(
         stand.place,
         &[&setpriv, &stand.argv(&[], &["sh", "-c", "echo ready; exec sleep 1000"])[..]].concat(),
@@ -177,7 +177,7 @@ fn sandboxed(stand: &Stand) {
         });
         let mut command = stand.with(&[Want::Single], &["sh", "-c", "(sleep 0 &); exit 3"]);
         refuse(&mut command, &refused);
-        assert_eq!(stand.end_of(command), 3);
+        assert_eq!(stand.end_of(command), 3, "exit code");
         let mut command = stand.command(&["sh", "-c", "echo ready; exec sleep 1000"]);
         refuse(&mut command, &refused);
         let mut running = stand.start(command);

@@ -17,8 +17,12 @@ fn block(name: &str, content: &str) -> String {
 }
 
 fn head(first: &str, inits: &[Init]) -> String {
-    let names: String = inits.iter().map(|init| format!(" {} |", init.name())).collect();
-    format!("{first}{names}\n{}\n", "| --- ".repeat(first.matches('|').count() - 1 + inits.len()) + "|")
+    let names: Vec<&str> = inits.iter().map(Init::name).collect();
+    format!(
+        "{first} {} |\n{}\n",
+        names.join(" | "),
+        "| --- ".repeat(first.matches('|').count() - 1 + inits.len()) + "|"
+    )
 }
 
 struct Cells<'a> {
@@ -136,18 +140,25 @@ fn readable(reason: &str) -> String {
     let reason =
         reason.replace("assertion `left == right` failed: ", "").replace("assertion `left == right` failed", "");
     let reason = reason.replace(" /   left: ", "; it is ").replace(" /  right: ", ", expected ");
-    let reason = reason.replace(['`', '|', '\r'], "").replace("; it is", "; it is").trim_start_matches("; ").to_owned();
+    let reason = reason.replace(['`', '|', '\r'], "").replace(" / ;", ";").replace(" / ", "; ");
+    // Names of temporary folders differ in each run.
+    let words: Vec<&str> = reason
+        .split(' ')
+        .map(|word| {
+            word.strip_prefix("/tmp/proem-test-").map_or(word, |rest| rest.split_once('/').map_or("…", |at| at.1))
+        })
+        .collect();
+    let reason = words.join(" ");
+    let reason = reason.trim_start_matches("; ");
     format!("`{reason}`")
 }
 
 fn window(inits: &[Init], windows: &[Option<Window>]) -> String {
     let mut text = head("| |", inits);
     let mut line = |name: &str, value: &dyn Fn(&Window) -> String| {
-        let cells: String = windows
-            .iter()
-            .map(|window| format!(" {} |", window.as_ref().map_or_else(|| "–".to_owned(), value)))
-            .collect();
-        writeln!(text, "| {name} |{cells}").unwrap();
+        let cell = |window: &Option<Window>| window.as_ref().map_or_else(|| "–".to_owned(), value);
+        let cells: Vec<String> = windows.iter().map(cell).collect();
+        writeln!(text, "| {name} | {} |", cells.join(" | ")).unwrap();
     };
     line("system calls", &|window| window.calls.to_string());
     line("median of 51 starts", &|window| format!("{:.0} µs", window.micros));

@@ -166,7 +166,7 @@ fn foreign(stand: &Stand) {
             Ok(())
         })
     };
-    assert_eq!(stand.end_of(command), 3, "standard input closed");
+    assert_eq!(stand.end_of(command), 3, "exit code with standard input closed");
 
     let mut pty = Pty::open();
     let mut holder = Command::new("sh");
@@ -193,7 +193,7 @@ fn background(stand: &Stand) {
     let mut guard = Guard::new(stand, pty.lead(&mut command));
     let leader = guard.pid();
     pty.says(stand.limit(), "runs");
-    assert_eq!(pty.foreground(), leader);
+    assert_eq!(pty.foreground(), leader, "the foreground group");
     assert_eq!(guard.ended(), 5);
 }
 

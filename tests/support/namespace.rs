@@ -88,7 +88,8 @@ pub struct Refused {
 
 /// Installs a seccomp filter in the command before it is executed: its descendants are under it, too.
 pub fn refuse(command: &mut Command, refused: &[Refused]) {
-    let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let instruction =
+        |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
     let load = |offset: u32| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let equal = |value: u32, no: u8| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, no, value);
     let answer = |value: u32| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, value);
