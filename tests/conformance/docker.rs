@@ -38,6 +38,20 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
+/// Where podman is installed; scripts/setup does not bring it.
+pub const PODMAN_ROWS: &[Row] = &[Row {
+    section: SECTION,
+    case: "`podman run --init --init-path`: a normal container",
+    places: FIRST,
+    general: false,
+    check: podman,
+}];
+
+/// Whether it is.
+pub fn has_podman() -> bool {
+    Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
 /// A busybox with proem as its entrypoint.
 fn image() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();
@@ -192,4 +206,39 @@ fn init_path(_: &Stand) {
     assert_eq!(daemon.code(&["stop", "--time", "20", &name]).0, 0);
     assert_eq!(daemon.code(&["inspect", "--format", "{{.State.ExitCode}}", &name]).1.trim(), "143");
     daemon.code(&["rm", "--force", &name]);
+}
+
+fn podman(_: &Stand) {
+    // Its storage and state are ours: nothing of the machine's own podman is touched.
+    let folder = folder();
+    let context = Context::new().busybox();
+    for dir in ["proc", "dev", "sys", "etc", "run"] {
+        std::fs::create_dir_all(context.root().join(dir)).unwrap();
+    }
+    let mut global = vec!["--storage-driver=vfs".to_owned(), "--cgroup-manager=cgroupfs".to_owned()];
+    for option in ["root", "runroot", "tmpdir"] {
+        global.push(format!("--{option}={}", text(&folder.path().join(option))));
+    }
+    let podman = |args: &[&str]| {
+        let output = Command::new("podman").args(&global).args(args).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+    };
+    let root = context.root();
+    // Its own limits may be above those of the machine that the tests run in.
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=none"];
+    let run = [&["run", "--init", "--init-path", proem::BINARY], &limits[..]].concat();
+    let with = |options: &[&str], script: &str| {
+        podman(&[&run[..], options, &["--rootfs", text(&root), "sh", "-c", script]].concat())
+    };
+    let orphan = "cat /proc/1/comm; (sleep 1000 & exec true); until ps -o ppid,comm | grep '^ *1 sleep'; do :; done";
+    let (code, said) = with(&["--rm"], &format!("{orphan}; exit 7"));
+    assert_eq!(code, 7, "{said}");
+    assert!(said.contains("podman-init"), "{said}");
+    assert_eq!(with(&["--rm"], "kill -TERM $$").0, 143);
+    let name = docker::unique("podman");
+    assert_eq!(with(&["--detach", "--name", &name], "exec sleep 1000").0, 0);
+    assert_eq!(podman(&["stop", "--time", "20", &name]).0, 0);
+    assert_eq!(podman(&["inspect", "--format", "{{.State.ExitCode}}", &name]).1.trim(), "143");
+    assert_eq!(podman(&["rm", "--force", &name]).0, 0);
 }

@@ -101,7 +101,8 @@ thread_local! {
 }
 
 fn rows() -> Vec<Row> {
-    let sections: [&[Row]; 10] = [
+    let podman: &[Row] = if docker::has_podman() { docker::PODMAN_ROWS } else { &[] };
+    let sections: [&[Row]; 11] = [
         exits::ROWS,
         signals::ROWS,
         moments::ROWS,
@@ -110,6 +111,7 @@ fn rows() -> Vec<Row> {
         leftovers::ROWS,
         surroundings::ROWS,
         docker::ROWS,
+        podman,
         worker::ROWS,
         stopping::ROWS,
     ];
