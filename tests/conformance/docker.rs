@@ -125,7 +125,9 @@ impl Daemon {
     fn start(init: &Path) -> Daemon {
         let folder = folder();
         let path = |name: &str| folder.path().join(name);
-        let mut command = Command::new(which("dockerd"));
+        // In a network namespace of its own: a daemon without a bridge removes the `docker0` that it finds.
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(which("dockerd"));
         command.args(["--bridge=none", "--iptables=false", "--storage-driver=vfs"]);
         for (option, value) in
             [("--data-root", path("data")), ("--exec-root", path("exec")), ("--pidfile", path("pid"))]
