@@ -72,6 +72,12 @@ pub struct Options {
     /// Whom the command runs as: `name` or `uid:gid`
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// The directory that the command is started in
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// The umask that the command is started with, octal
+    #[arg(long, value_name = "BITS")]
+    pub umask: Option<String>,
     /// How long start waits for stores and missing values [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<String>,
@@ -108,6 +114,9 @@ pub struct Options {
     /// Report another exit code in the place of the command's (repeatable)
     #[arg(long, value_name = "CODE=CODE")]
     pub exit_codes: Vec<String>,
+    /// What proem gets, and forwards, when its own parent ends
+    #[arg(long, value_name = "SIGNAL")]
+    pub parent_death_signal: Option<String>,
 }
 
 impl Options {
@@ -121,6 +130,9 @@ impl Options {
         self.exit_codes.extend(later.exit_codes);
         Options {
             user: later.user.or(self.user),
+            workdir: later.workdir.or(self.workdir),
+            umask: later.umask.or(self.umask),
+            parent_death_signal: later.parent_death_signal.or(self.parent_death_signal),
             wait: later.wait.or(self.wait),
             settle: later.settle.or(self.settle),
             throttle: later.throttle.or(self.throttle),
@@ -136,14 +148,37 @@ impl Options {
     }
 }
 
+const VARIABLES: &str = "Each option has an environment variable: PROEM_ and its name in capitals (PROEM_LOG_FORMAT); \
+                         repeatable ones take one value a line. PROEM_PLAIN=1 leaves only init and CMD.";
+
+/// What becomes of a signal, for `--help`; why is in docs/design/signals.md.
+const SIGNALS: &str = "\
+Signals that proem gets:
+  KILL, STOP          the kernel's: proem ends, or stops, and knows nothing of it
+  CHLD                not forwarded: proem reaps
+  TERM, INT, QUIT     before CMD was started: proem ends at once with 128+n
+  TERM                afterwards: forwarded to CMD, as --stop-signal if set, as often as it comes
+  all others          forwarded to CMD, real-time ones too; dropped before CMD was started
+  --rewrite           HUP=USR1 sends another in its place, HUP= drops it
+  --group             sends to CMD's process group
+
+When CMD has ended:
+  what is left gets TERM and CONT, then KILL after --linger; no waiting when nothing is left
+  proem ends with CMD's code, 128+n when it died of signal n; --exit-codes 143=0 maps
+
+Exit codes of proem's own:
+  64 command line   65 render or check refused   66 template unreadable   69 source unavailable
+  70 internal       73 cannot write              75 reload = \"exit\"        78 configuration
+  126 CMD cannot be executed                     127 CMD not found";
+
 /// What runs first in a container: renders templates from environment, files and KV stores, then runs the real process
 #[derive(Parser, Debug, PartialEq, Eq)]
 #[command(
     name = "proem",
     version,
     override_usage = "proem [OPTIONS] -- CMD…\n       proem [OPTIONS] COMMAND …",
-    after_help = "Each option has an environment variable: PROEM_ and its name in capitals (PROEM_LOG_FORMAT); \
-                  repeatable ones take one value a line."
+    after_help = VARIABLES,
+    after_long_help = format!("{VARIABLES}\n\n{SIGNALS}")
 )]
 struct Definition {
     #[command(flatten)]
@@ -383,7 +418,11 @@ mod tests {
     fn help_and_version_are_no_mistakes() {
         let (exit, text) = parse_words(&["--help"]).unwrap_err();
         assert_eq!(exit, Exit::OK);
-        assert!(text.contains("FROM:TO[:RELOAD]") && text.contains("PROEM_"), "{text}");
+        for part in ["FROM:TO[:RELOAD]", "PROEM_", "TERM, INT, QUIT"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let (_, short) = parse_words(&["-h"]).unwrap_err();
+        assert!(short.contains("PROEM_") && !short.contains("TERM, INT, QUIT"), "{short}");
         assert_eq!(parse_words(&["--version"]).unwrap_err().0, Exit::OK);
         assert_eq!(parse_words(&["render", "--help"]).unwrap_err().0, Exit::OK);
     }

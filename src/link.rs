@@ -7,6 +7,7 @@
 //! init never blocks on the link: it reads what is there ([`Inbox`]) and a worker that does not read its (few, small)
 //! messages is a broken worker.
 
+use crate::os::confine::Confinement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -126,6 +127,12 @@ pub struct ProcessSpec {
     pub exit_codes: BTreeMap<u8, u8>,
     /// How long what is left over after its exit may take to end before KILL.
     pub linger: Duration,
+    /// Its limits and capabilities.
+    pub confinement: Confinement,
+    /// What proem gets when its own parent ends (`PR_SET_PDEATHSIG`); with `exec`, what the program gets.
+    pub parent_death_signal: Option<i32>,
+    /// In a session of its own instead of a process group, as dumb-init does; the terminal goes with it.
+    pub session: bool,
 }
 
 /// Whom a process runs as, looked up.

@@ -329,9 +329,12 @@ fn idle_means_no_wakeup() {
     let proem = Running::start(Place::Subreaper, "echo ready; exec sleep 1000");
     proem.wait_for("ready");
     let switches = || (status_field(proem.proem, "voluntary_ctxt_switches"), status_field(proem.proem, "Threads"));
-    // It has gone to sleep after the start.
-    eventually(|| status_field(proem.proem, "State").starts_with('S').then_some(()));
-    let before = switches();
+    // It has gone to sleep after the start, and has given back the memory that it took.
+    let before = eventually(|| {
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(200));
+        (switches() == before).then_some(before)
+    });
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(switches(), before);
     assert_eq!(before.1, "1");

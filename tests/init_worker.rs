@@ -7,6 +7,7 @@
 
 use proem::exit::Exit;
 use proem::link::{Credentials, Inbox, Outcome, ProcessSpec, ReloadAction, ToInit, ToWorker, encode};
+use proem::os::confine::Confinement;
 use proem::os::inherited::Inherited;
 use std::collections::BTreeMap;
 use std::fs;
@@ -250,6 +251,9 @@ fn spec(argv: &[&str]) -> ProcessSpec {
         rewrite: BTreeMap::new(),
         exit_codes: BTreeMap::new(),
         linger: Duration::from_secs(2),
+        confinement: Confinement::default(),
+        parent_death_signal: None,
+        session: false,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::config::plan::{Plan, SourcePlan, TemplatePlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::source::driver::{Driver, Update};
+use crate::source::kind;
 use crate::source::layers::{Layers, State};
 use crate::template::{Context, Engine};
 use crate::value::Value;
@@ -20,7 +21,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     let plan = super::plan(call)?;
     let templates: Vec<&TemplatePlan> = plan.groups.iter().flat_map(|group| &group.templates).collect();
     let known: BTreeSet<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
-    let mut complaints: Vec<Complaint> = Vec::new();
+    let mut complaints = unopenable(&plan);
     let values = values(&fixtures(call, &plan), &plan, &mut complaints)?;
     let mut rendered = 0;
     for template in &templates {
@@ -54,9 +55,23 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     }
     let count = templates.len();
     let plural = if count == 1 { "" } else { "s" };
+    let more = if rendered < count { "; the others need `--with NAME=URI` for each source that they use" } else { "" };
     // Nobody may be listening; the exit code says it all.
-    let _ = writeln!(std::io::stdout(), "ok: {count} template{plural} checked, {rendered} rendered with fixtures");
+    let _ =
+        writeln!(std::io::stdout(), "ok: {count} template{plural} checked, {rendered} rendered with fixtures{more}");
     Ok(Exit::OK)
+}
+
+/// Sources whose addresses or settings are wrong. Opening one touches neither file nor network.
+fn unopenable(plan: &Plan) -> Vec<Complaint> {
+    let layers = plan.sources.iter().flat_map(|source| source.layers.iter().map(move |layer| (source, layer)));
+    let wrong = layers.filter_map(|(source, layer)| Some((source, kind::open(layer, &plan.stores).err()?)));
+    wrong
+        .map(|(source, complaint)| Complaint {
+            message: format!("source `{}`: {}", source.name, complaint.message),
+            hint: complaint.hint,
+        })
+        .collect()
 }
 
 /// The sources that `--with` replaced; the plan has them already.

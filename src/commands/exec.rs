@@ -18,7 +18,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     let main = plan.processes.first().ok_or_else(|| Failure::new(Exit::USAGE, "no command to run"))?;
     let spec = super::process_spec(main, &plan)?;
     // A signal that came while nothing waited is still blocked: as PID 1 it would be dropped by the unblocking below.
-    if let Some(signal) = inherited::pending(&worker::signals::ENDING) {
+    if let Some(signal) = inherited::pending(&worker::signals::ending(&plan)) {
         return Ok(Exit::by_signal(signal));
     }
     Err(crate::os::exec::become_process(&spec, call.inherited).into())

@@ -1,6 +1,7 @@
 //! One file per subcommand. Each takes what the user wrote and returns how proem ends; none of them ends the process.
 
 mod check;
+mod dropin;
 mod exec;
 mod probe;
 mod render;
@@ -15,6 +16,7 @@ use crate::link::{Credentials, ProcessSpec};
 use crate::log;
 use crate::os::environ::{self, Environment};
 use crate::os::inherited::{self, Inherited};
+use crate::os::passwd::Account;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -29,6 +31,9 @@ struct Call<'a> {
 /// Parses the command line and does what it says. `args` begins with the program's own name. Every signal is blocked
 /// ([`Inherited::take`]).
 pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
+    if let Some(program) = args.first().and_then(|name| dropin::Program::called(name)) {
+        return dropin::run(program, &args, inherited);
+    }
     let environment = environ::by_name(&environ::raw());
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
@@ -120,7 +125,7 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         name: process.name.clone(),
         argv: process.command.iter().map(|item| OsString::from(item).into_vec()).collect(),
         env,
-        user: account.map(|account| Credentials { uid: account.uid, gid: account.gid, groups: account.groups }),
+        user: account.and_then(|account| credentials(process.user.as_deref().unwrap_or_default(), account)),
         workdir: process.workdir.as_ref().map(|dir| OsString::from(dir).into_vec()),
         umask: process.umask,
         stop_signal: process.stop_signal,
@@ -130,5 +135,21 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         rewrite: process.rewrite.clone(),
         exit_codes: process.exit_codes.clone(),
         linger: plan.linger,
+        confinement: process.confinement.clone(),
+        parent_death_signal: process.parent_death_signal,
+        session: false,
     })
+}
+
+/// Whom the process is to become. Without root nobody can be become; asking for who proem is already is no mistake then,
+/// only without effect. A group that was not asked for by name does not count: `runAsUser` without `runAsGroup`.
+fn credentials(asked: &str, account: Account) -> Option<Credentials> {
+    // SAFETY: these calls cannot fail and touch no memory.
+    let (effective, uid, gid) = unsafe { (libc::geteuid(), libc::getuid(), libc::getgid()) };
+    let same = account.uid == uid && (account.gid == gid || !asked.contains(':'));
+    if effective != 0 && same {
+        crate::warn!("user `{asked}` changes nothing: proem runs as that user already, and not as root");
+        return None;
+    }
+    Some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups })
 }

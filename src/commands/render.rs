@@ -2,6 +2,7 @@
 
 use super::Call;
 use crate::config::Mode;
+use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::os::inherited;
 use crate::worker::{self, Ended, Surroundings};
@@ -11,6 +12,13 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
     crate::source::threads::share_the_heap();
     let plan = super::plan(call)?;
+    if plan.groups.is_empty() {
+        let nothing = Complaint::new("there is no template to render");
+        return Err(nothing
+            .hint("name one, `-t FROM:TO`, or a configuration file, `-c PATH`")
+            .exit(Exit::USAGE)
+            .into());
+    }
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
     match worker::run(&plan, mode, None, Surroundings::default()) {
         Ended::Done | Ended::InitGone => Ok(Exit::OK),

@@ -1,6 +1,6 @@
 //! The environment on its way through: which `PROEM_…` variables are not ours, and what the processes get.
 
-use super::known::{OPTIONS, variable};
+use super::known::{OPTIONS, VARIABLES, variable};
 use super::options;
 use super::plan::{Plan, ProcessPlan};
 use crate::nearest::nearest;
@@ -18,7 +18,7 @@ pub fn unknown(environment: &Environment) -> Vec<String> {
     if !options::any(environment) {
         return Vec::new();
     }
-    let options: Vec<String> = OPTIONS.iter().map(|(option, _)| variable(option)).collect();
+    let options: Vec<String> = ours().collect();
     environment
         .keys()
         .map(|name| name.to_string_lossy())
@@ -34,6 +34,11 @@ pub fn unknown(environment: &Environment) -> Vec<String> {
             format!("the environment variable `{name}` is none of proem's\n  hint: {hint}")
         })
         .collect()
+}
+
+/// Every variable that says something to proem.
+fn ours() -> impl Iterator<Item = String> {
+    OPTIONS.iter().map(|(option, _)| variable(option)).chain(VARIABLES.iter().map(|name| (*name).to_owned()))
 }
 
 /// The variables of `environ` that no process and no command gets: proem's own options, and the credentials of the
@@ -52,8 +57,7 @@ pub fn hidden(plan: &Plan, environ: &[Vec<u8>]) -> Vec<OsString> {
 
 fn is_ours(name: &[u8]) -> bool {
     name.starts_with(b"PROEM_")
-        && (OURS.iter().any(|ours| ours.as_bytes() == name)
-            || OPTIONS.iter().any(|(option, _)| variable(option).as_bytes() == name))
+        && (OURS.iter().any(|ours| ours.as_bytes() == name) || ours().any(|ours| ours.as_bytes() == name))
 }
 
 /// The environment that a process gets: without proem's own options and without the credentials of the sources that

@@ -49,6 +49,10 @@ pub const PROCESS: &[&str] = &[
     "group",
     "rewrite",
     "exit_codes",
+    "limits",
+    "capabilities",
+    "no_new_privs",
+    "parent_death_signal",
     "env_keep",
 ];
 /// Keys of a `reload` that is a table.
@@ -80,6 +84,8 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("config", Takes::Lines),
     ("wait-for", Takes::Lines),
     ("user", Takes::One),
+    ("workdir", Takes::One),
+    ("umask", Takes::One),
     ("wait", Takes::One),
     ("settle", Takes::One),
     ("throttle", Takes::One),
@@ -92,11 +98,15 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("group", Takes::Flag),
     ("rewrite", Takes::Lines),
     ("exit-codes", Takes::Lines),
+    ("parent-death-signal", Takes::One),
     ("once", Takes::Flag),
     ("watch", Takes::Flag),
     ("with", Takes::Lines),
     ("timeout", Takes::One),
 ];
+
+/// Variables that are no option of the command line.
+pub const VARIABLES: &[&str] = &["PROEM_PLAIN"];
 
 /// `log-format` → `PROEM_LOG_FORMAT`.
 pub fn variable(option: &str) -> String {
@@ -153,6 +163,7 @@ mod tests {
         let long = documented("Options").into_iter().filter_map(|name| name.strip_prefix("--"));
         let names = long.map(|name| name.split(' ').next().unwrap());
         assert_eq!(sorted(names), sorted(OPTIONS.iter().map(|(name, _)| *name)));
+        assert_eq!(documented("Variables"), VARIABLES);
     }
 
     #[test]

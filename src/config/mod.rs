@@ -5,6 +5,7 @@
 //! Files, the environment and the command line are layers of one untyped tree ([`tree`]), the later over the earlier;
 //! the typed readers ([`read`]) then turn it into the plan, section by section.
 
+mod confinement;
 pub mod environment;
 pub mod expand;
 pub mod file;
@@ -95,7 +96,8 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let mut reader = Reader { environment, mistakes: Mistakes::default() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
-    let tree = layers(&mut reader, cli, root, &mut extra, &mut warnings);
+    let only_process = mode.runs() && is_plain(environment);
+    let tree = layers(&mut reader, cli, root, only_process, &mut extra, &mut warnings);
     let reader = &mut reader;
 
     // proem itself sits in `/` later: every relative path is of the place where it was started.
@@ -143,24 +145,30 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     }
 }
 
-/// Files, then the environment, then the command line, each laid over what came before.
+/// Files, then the environment, then the command line, each laid over what came before. With `only_process`,
+/// files and what the worker would do are left out.
 fn layers(
     reader: &mut Reader<'_>,
     cli: &Cli,
     root: &Path,
+    only_process: bool,
     extra: &mut options::Extra,
     warnings: &mut Vec<String>,
 ) -> Table {
     let mut tree = Table::default();
-    for path in files(reader, cli, root, warnings) {
+    let counts = |option: &str| !only_process || !OF_WORKER.contains(&option);
+    let files = if only_process { Vec::new() } else { files(reader, cli, root, warnings) };
+    for path in files {
         let layer = file::read(&path, &mut reader.mistakes);
         known::check(reader, &layer);
         tree.overlay(layer);
     }
-    let given = options::from_environment(reader);
+    let mut given = options::from_environment(reader);
+    given.retain(|(option, _)| counts(option));
     let (fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
     tree.overlay(options::layer(given, extra, reader));
-    let given = options::from_command_line(cli, reader);
+    let mut given = options::from_command_line(cli, reader);
+    given.retain(|(option, _)| counts(option));
     let (more_fixtures, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|(option, _)| *option == "with");
     tree.overlay(options::layer(given, extra, reader));
     // Fixtures stand in the place of sources, wherever those were declared; `PROEM_WITH` means `check` only.
@@ -225,12 +233,17 @@ fn no_command() -> Complaint {
 }
 
 /// Whether there is anything for a worker to do: a template, a source, something to wait for, or a configuration file.
-/// Without, proem is a plain init. Costs two `stat(2)`.
+/// Without, and with `PROEM_PLAIN`, proem is a plain init. Costs two `stat(2)`.
 pub fn needs_worker(cli: &Cli, environment: &Environment) -> bool {
-    let options = ["template", "source", "config", "wait-for"];
-    options.iter().any(|option| {
-        !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some()
-    }) || !file::default_files(Path::new(ROOT)).is_empty()
+    !is_plain(environment)
+        && (OF_WORKER.iter().any(|option| {
+            !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some()
+        }) || !file::default_files(Path::new(ROOT)).is_empty())
+}
+
+/// `PROEM_PLAIN`: no files, no templates, only the process.
+fn is_plain(environment: &Environment) -> bool {
+    options::flag_of(environment, "plain")
 }
 
 /// How to log what is wrong with the configuration itself: what command line and environment say, as far as it can be
@@ -255,6 +268,9 @@ pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<
     units::duration(text)
         .map_err(|(why, hint)| Complaint::new(format!("{place}: `{text}`: {why}")).hint(hint).exit(Exit::USAGE))
 }
+
+/// The options that give the worker something to do.
+const OF_WORKER: [&str; 4] = ["template", "source", "config", "wait-for"];
 
 const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 const LOG_FORMATS: &[&str] = &["text", "json"];

@@ -57,6 +57,8 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         config,
         wait_for,
         user,
+        workdir,
+        umask,
         wait,
         settle,
         throttle,
@@ -69,6 +71,7 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         group,
         rewrite,
         exit_codes,
+        parent_death_signal,
     } = &cli.options;
     let many = |list: &'c Vec<String>| list.iter().map(String::as_str).collect();
     let one = |value: &'c Option<String>| value.as_deref().into_iter().collect();
@@ -80,6 +83,9 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         "rewrite" => many(rewrite),
         "exit-codes" => many(exit_codes),
         "user" => one(user),
+        "workdir" => one(workdir),
+        "umask" => one(umask),
+        "parent-death-signal" => one(parent_death_signal),
         "wait" => one(wait),
         "settle" => one(settle),
         "throttle" => one(throttle),
@@ -153,7 +159,7 @@ pub fn layer(given: Vec<Given>, extra: &mut Extra, reader: &mut Reader<'_>) -> T
                 "wait" | "settle" | "throttle" | "linger" | "log" | "log-format" | "state-dir" => {
                     root.set(&option.replace('-', "_"), item(&text));
                 }
-                "user" | "stop-signal" | "stop-timeout" => {
+                "user" | "workdir" | "umask" | "stop-signal" | "stop-timeout" | "parent-death-signal" => {
                     main(&mut root, spot).set(&option.replace('-', "_"), item(&text));
                 }
                 "group" => {

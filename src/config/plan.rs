@@ -1,6 +1,7 @@
 //! What proem will do: the resolved configuration. Types only; nothing here is optional that has a default.
 
 use crate::error::Complaint;
+use crate::os::confine::Confinement;
 use crate::source::uri::Uri;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -132,6 +133,15 @@ pub enum TargetPlan {
     Stdout,
 }
 
+impl std::fmt::Display for TargetPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TargetPlan::File(path) => path.display().fmt(f),
+            TargetPlan::Stdout => f.write_str("-"),
+        }
+    }
+}
+
 /// A target's owner, as written: names are looked up when it is used, because `/etc/passwd` may itself be a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnerPlan {
@@ -243,6 +253,10 @@ pub struct ProcessPlan {
     pub rewrite: BTreeMap<i32, i32>,
     /// Exit code → the one reported instead.
     pub exit_codes: BTreeMap<u8, u8>,
+    /// Limits and capabilities.
+    pub confinement: Confinement,
+    /// What proem gets when its own parent ends (a signal number); with `exec`, what the process gets.
+    pub parent_death_signal: Option<i32>,
     /// Variables of proem's own that are passed on to the process all the same.
     pub env_keep: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! `[process.main]`, and the command that the command line gives it.
 
+use super::confinement::confinement;
 use super::known::PROCESS;
 use super::plan::ProcessPlan;
 use super::read::{Reader, no_signal};
@@ -42,6 +43,8 @@ pub fn main(reader: &mut Reader<'_>, root: &Table, argv: &[OsString], directory:
         group: reader.boolean(main, "group").unwrap_or(false),
         rewrite: rewrite(reader, main),
         exit_codes: exit_codes(reader, main),
+        confinement: confinement(reader, main),
+        parent_death_signal: reader.signal(main, "parent_death_signal"),
         env_keep: reader
             .strings(main, "env_keep")
             .map(|names| names.into_iter().map(|(name, _)| name).collect())

@@ -6,6 +6,8 @@
 
 mod last_word;
 pub mod machine;
+mod pause;
+mod ready;
 mod shell;
 mod spawn;
 mod sweep;
@@ -14,9 +16,11 @@ mod wait;
 mod worker;
 
 pub use last_word::last_word;
+pub use pause::pause;
 
 use crate::exit::Exit;
 use crate::link::ProcessSpec;
+use crate::log::Level;
 use crate::os::inherited::{self, Inherited};
 use std::os::fd::OwnedFd;
 
@@ -34,9 +38,18 @@ pub type WorkerMain<'a> = dyn FnMut(OwnedFd) -> Exit + 'a;
 /// may replace it). Without one, `main` starts at once: the plain init. Must be called while there is one thread only,
 /// with every signal blocked ([`Inherited::take`]).
 pub fn run(main: Option<ProcessSpec>, worker: Option<&mut WorkerMain<'_>>, inherited: &Inherited) -> Exit {
+    with(main, worker, Level::Debug, inherited)
+}
+
+/// The plain init; a reaped orphan is logged at this level.
+pub fn run_alone(main: ProcessSpec, orphans: Level, inherited: &Inherited) -> Exit {
+    with(Some(main), None, orphans, inherited)
+}
+
+fn with(main: Option<ProcessSpec>, worker: Option<&mut WorkerMain<'_>>, orphans: Level, inherited: &Inherited) -> Exit {
     inherited::own_children(inherited);
     sweep::adopt_orphans();
-    match shell::Shell::new(main, worker, inherited) {
+    match shell::Shell::new(main, worker, orphans, inherited) {
         Ok(shell) => shell.run(),
         Err(error) => {
             last_word(Exit::INTERNAL, &format!("failed to set up init: {error}"));

@@ -7,18 +7,21 @@ use super::worker::{self, Link, Received};
 use super::{WorkerMain, last_word, spawn, sweep};
 use crate::exit::Exit;
 use crate::link::{Outcome, ProcessSpec, ToWorker};
-use crate::log;
+use crate::log::{self, Level};
 use crate::os::exec::{self, Image};
-use crate::os::fds;
 use crate::os::inherited::Inherited;
+use crate::os::{confine, fds, memory, signals};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Messages that are read from the link before signals are looked at again: a worker cannot keep init from them.
 const MESSAGES_A_ROUND: usize = 64;
+
+/// From the last that starting needed to giving its memory back: the one time that init wakes up for itself.
+const REST: Duration = Duration::from_millis(20);
 
 pub struct Shell<'a, 'w> {
     machine: Machine,
@@ -39,6 +42,10 @@ pub struct Shell<'a, 'w> {
     /// Where proem was started, for restarts. The path, not a descriptor: that would pin the mount.
     cwd: Option<Vec<u8>>,
     reap_wanted: bool,
+    /// How a reaped orphan is logged.
+    orphans: Level,
+    /// Memory is given back then, unless all is over before.
+    rest_at: Option<Instant>,
     exit: Option<Exit>,
 }
 
@@ -46,6 +53,7 @@ impl<'a, 'w> Shell<'a, 'w> {
     pub fn new(
         main: Option<ProcessSpec>,
         worker: Option<&'a mut WorkerMain<'w>>,
+        orphans: Level,
         inherited: &'a Inherited,
     ) -> io::Result<Shell<'a, 'w>> {
         // Before init opens anything: what is open from 3 up is not init's.
@@ -64,6 +72,8 @@ impl<'a, 'w> Shell<'a, 'w> {
             apart: false,
             cwd: None,
             reap_wanted: false,
+            orphans,
+            rest_at: None,
             exit: None,
         })
     }
@@ -84,7 +94,8 @@ impl<'a, 'w> Shell<'a, 'w> {
                 return exit;
             }
             let deadline = self.machine.deadline();
-            let ready = wait::wait(&self.signals, self.link.as_ref().map(Link::fd), deadline);
+            let wake_at = [deadline, self.rest_at].into_iter().flatten().min();
+            let ready = wait::wait(&self.signals, self.link.as_ref().map(Link::fd), wake_at);
             if ready.signals {
                 self.read_signals();
             }
@@ -93,6 +104,10 @@ impl<'a, 'w> Shell<'a, 'w> {
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 self.feed(Event::Due);
+            }
+            if self.rest_at.is_some_and(|at| at <= Instant::now()) {
+                self.rest_at = None;
+                memory::give_back();
             }
         }
     }
@@ -119,6 +134,9 @@ impl<'a, 'w> Shell<'a, 'w> {
             let (arrived, count) = self.signals.read::<8>();
             for signal in &arrived[..count] {
                 self.reap_wanted |= signal.number == libc::SIGCHLD;
+                if signal.number != libc::SIGCHLD {
+                    crate::debug!("got {}", signals::name(signal.number));
+                }
                 self.feed(Event::Signal { number: signal.number, from_self: signal.pid == own });
             }
             if count < arrived.len() {
@@ -132,6 +150,9 @@ impl<'a, 'w> Shell<'a, 'w> {
         loop {
             match wait::reap() {
                 Ok((pid, status)) => {
+                    if !self.machine.knows(pid) && log::enabled(self.orphans) {
+                        log::event(self.orphans, &format!("reaped {pid}, an orphan"));
+                    }
                     if self.machine.worker_pid() == Some(pid) {
                         // What it said before it ended counts, `Finished` above all.
                         self.read_link(usize::MAX);
@@ -167,8 +188,13 @@ impl<'a, 'w> Shell<'a, 'w> {
                 let _ = kill(target, signal);
             }
             Action::Reload { id, target, signal } => {
-                let outcome = match kill(target, signal) {
-                    Ok(()) => Outcome::Done,
+                let (Target::Pid(pid) | Target::Group(pid)) = target;
+                let outcome = match kill_ready(target, pid, signal) {
+                    Ok(true) => Outcome::Done,
+                    Ok(false) => Outcome::Failed(format!(
+                        "it has no handler for {} (yet), which would end it",
+                        crate::os::signals::name(signal)
+                    )),
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Outcome::NotRunning,
                     Err(error) => Outcome::Failed(error.to_string()),
                 };
@@ -219,11 +245,15 @@ impl<'a, 'w> Shell<'a, 'w> {
             }
             _ => spec,
         };
+        if let Some(signal) = spec.parent_death_signal.filter(|_| !self.apart) {
+            confine::tell_parents_death(signal, self.inherited.parent());
+        }
         exec::hand_over_stdio(spec);
         let terminal = self.terminal.filter(|terminal| is_main && terminal.is_ours(self.main_group));
         let mut image = Image::new(spec, self.listen_fds.as_deref().filter(|_| is_main));
-        match spawn::spawn(&mut image, terminal, self.inherited) {
+        match spawn::spawn(&mut image, terminal, spec.session, self.inherited) {
             Ok(pid) => {
+                crate::debug!("started `{}` as process {pid}", spec.name);
                 drop(image);
                 if is_main {
                     self.main_group = Some(pid);
@@ -255,18 +285,23 @@ impl<'a, 'w> Shell<'a, 'w> {
         unsafe { libc::chdir(c"/".as_ptr()) };
     }
 
-    /// No worker any more: the memory that its start and its messages took goes back.
+    /// No worker any more: the memory that its start and its messages took goes back. Not at once: a container that ends
+    /// within a moment does not pay for it.
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;
         self.cwd = None;
         self.actions.shrink_to_fit();
-        #[cfg(target_env = "gnu")]
-        // SAFETY: gives free pages of the heap back to the kernel; init has one thread.
-        unsafe {
-            libc::malloc_trim(0)
-        };
+        self.rest_at = Some(Instant::now() + REST);
     }
+}
+
+/// Sends a reload signal, unless it would end the process.
+fn kill_ready(target: Target, pid: i32, signal: i32) -> io::Result<bool> {
+    if super::ready::would_end(pid, signal) {
+        return Ok(false);
+    }
+    kill(target, signal).map(|()| true)
 }
 
 fn kill(target: Target, signal: i32) -> io::Result<()> {

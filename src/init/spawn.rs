@@ -18,14 +18,23 @@ const STACK: usize = 64 << 10;
 struct Child<'a, 'b> {
     image: &'a mut Image<'b>,
     terminal: Option<Terminal>,
+    session: bool,
     inherited: &'a Inherited,
     /// Set by the child: it did not become its program.
     refusal: Option<Refusal>,
 }
 
-/// Starts the program in a process group of its own, with the foreground of `terminal`. Its pid, or why not.
-pub fn spawn(image: &mut Image<'_>, terminal: Option<Terminal>, inherited: &Inherited) -> Result<i32, Failure> {
-    let mut child = Child { image, terminal, inherited, refusal: None };
+/// Starts the program in a process group of its own, with the foreground of `terminal`; or in a `session` of its own,
+/// with the terminal itself, where proem can give that away. Its pid, or why not.
+pub fn spawn(
+    image: &mut Image<'_>,
+    terminal: Option<Terminal>,
+    session: bool,
+    inherited: &Inherited,
+) -> Result<i32, Failure> {
+    // A session without its terminal would leave a shell without job control.
+    let session = session && terminal.is_none_or(Terminal::release);
+    let mut child = Child { image, terminal, session, inherited, refusal: None };
     let mut stack: Vec<u8> = Vec::with_capacity(STACK);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack's upper end, aligned down to 16 bytes as the ABIs want it, is inside its allocation; `child`
@@ -52,7 +61,8 @@ pub fn spawn(image: &mut Image<'_>, terminal: Option<Terminal>, inherited: &Inhe
         return Err(child.image.explain(refusal));
     }
     // On both sides, for emulators that run this as a plain fork.
-    // SAFETY: takes plain numbers; after the child's exec it is refused, and then the child has done it.
+    // SAFETY: takes plain numbers; after the child's exec, and of the leader of a session, it is refused, and then the
+    // child has done it.
     unsafe { libc::setpgid(pid, pid) };
     Ok(pid)
 }
@@ -61,11 +71,19 @@ pub fn spawn(image: &mut Image<'_>, terminal: Option<Terminal>, inherited: &Inhe
 extern "C" fn in_child(child: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes a live `Child`, and sleeps as long as this runs.
     let child = unsafe { &mut *child.cast::<Child<'_, '_>>() };
-    // SAFETY: plain numbers; of the own process it cannot fail, but for a session leader, which a new child is not.
-    unsafe { libc::setpgid(0, 0) };
-    if let Some(terminal) = child.terminal {
-        // SAFETY: cannot fail and touches no memory.
-        terminal.give_to(unsafe { libc::getpid() });
+    if child.session {
+        // SAFETY: takes nothing; it fails only for the leader of a group, which a new child is not.
+        unsafe { libc::setsid() };
+        if let Some(terminal) = child.terminal {
+            terminal.acquire();
+        }
+    } else {
+        // SAFETY: plain numbers; of the own process it cannot fail, but for a session leader, which a new child is not.
+        unsafe { libc::setpgid(0, 0) };
+        if let Some(terminal) = child.terminal {
+            // SAFETY: cannot fail and touches no memory.
+            terminal.give_to(unsafe { libc::getpid() });
+        }
     }
     let inherited = child.inherited;
     let refusal = child.image.become_it(|| inherited.restore_in_child_of_init());

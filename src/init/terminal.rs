@@ -1,5 +1,6 @@
 //! The foreground of the terminal: handed to main only if proem has it, taken back at the end. No error is fatal.
 
+use crate::os::inherited::{pending, take_pending};
 use std::os::fd::RawFd;
 
 /// A terminal that proem started with the foreground of.
@@ -31,6 +32,29 @@ impl Terminal {
     pub fn give_to(self, group: i32) {
         // SAFETY: changes the terminal's foreground group; refused where that is not ours to do.
         unsafe { libc::tcsetpgrp(self.fd, group) };
+    }
+
+    /// Gives the terminal up, so that a new session can have it; whether that was proem's to do. It is when proem leads the
+    /// terminal's session. The kernel then sends HUP and CONT to the foreground group, which is proem's own: what comes of
+    /// the giving up is taken out of the pending signals again, as long as every signal is blocked.
+    pub fn release(self) -> bool {
+        // SAFETY: these calls touch no memory.
+        if unsafe { libc::getsid(0) != libc::getpid() } {
+            return false;
+        }
+        let before: Vec<i32> = [libc::SIGHUP, libc::SIGCONT].into_iter().filter(|n| pending(&[*n]).is_none()).collect();
+        // SAFETY: takes no argument; refused where the terminal is not the controlling one.
+        let released = unsafe { libc::ioctl(self.fd, libc::TIOCNOTTY) } == 0;
+        if released {
+            take_pending(&before);
+        }
+        released
+    }
+
+    /// Makes it the controlling terminal of the calling process, which leads a session that has none. Async-signal-safe.
+    pub fn acquire(self) {
+        // SAFETY: takes a plain number; refused where another session has the terminal.
+        unsafe { libc::ioctl(self.fd, libc::TIOCSCTTY, 0) };
     }
 
     /// Takes the foreground back from a group that is gone, for whatever comes after proem in the same job.

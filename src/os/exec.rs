@@ -1,6 +1,7 @@
 //! Becoming another program: everything is prepared here (strings, PATH, environment), so that between fork and exec
 //! only system calls remain. And telling afterwards, in words, why a program could not be started.
 
+use super::confine;
 use super::fds;
 use super::inherited::Inherited;
 use crate::error::{Complaint, Failure};
@@ -47,6 +48,10 @@ pub enum Step {
     Workdir = 2,
     /// `execve`.
     Exec = 3,
+    /// One of the limits.
+    Limit = 4,
+    /// The capabilities, or `no_new_privs`.
+    Capabilities = 5,
 }
 
 /// Why a program was not started.
@@ -56,8 +61,14 @@ pub struct Refusal {
     pub step: Step,
     /// With which error.
     pub errno: i32,
-    /// For `Exec`: on which of the places that were looked at.
+    /// For `Exec`: on which of the places that were looked at. For `Limit`: which of the limits.
     pub candidate: usize,
+}
+
+impl Refusal {
+    fn new(step: Step, errno: i32) -> Refusal {
+        Refusal { step, errno, candidate: 0 }
+    }
 }
 
 impl<'a> Image<'a> {
@@ -115,8 +126,18 @@ impl<'a> Image<'a> {
     /// Async-signal-safe: system calls on prepared memory, no allocation, no lock, so it may run in a child that shares
     /// its parent's memory.
     pub fn become_it(&mut self, give_back: impl FnOnce()) -> Refusal {
+        let confinement = &self.spec.confinement;
+        // Both need what the change of user takes away.
+        for (candidate, limit) in confinement.limits.iter().enumerate() {
+            if let Err(errno) = limit.set() {
+                return Refusal { step: Step::Limit, errno, candidate };
+            }
+        }
+        if let Err(errno) = confinement.bound_capabilities() {
+            return Refusal::new(Step::Capabilities, errno);
+        }
         if let Some(errno) = self.credentials.and_then(drop_privileges) {
-            return Refusal { step: Step::Credentials, errno, candidate: 0 };
+            return Refusal::new(Step::Credentials, errno);
         }
         if let Some(umask) = self.spec.umask {
             // SAFETY: umask(2) cannot fail and touches no memory.
@@ -125,7 +146,7 @@ impl<'a> Image<'a> {
         if let Some(dir) = self.workdir {
             // SAFETY: a NUL-terminated string in `bytes`.
             if unsafe { libc::chdir(dir) } != 0 {
-                return Refusal { step: Step::Workdir, errno: errno(), candidate: 0 };
+                return Refusal::new(Step::Workdir, errno());
             }
         }
         for fd in self.hand_over {
@@ -134,6 +155,9 @@ impl<'a> Image<'a> {
         if let Some(digits) = self.listen_pid {
             // SAFETY: `new` made room for ten digits and the NUL there.
             unsafe { write_pid(digits, libc::getpid().unsigned_abs()) };
+        }
+        if let Err(errno) = confinement.seal() {
+            return Refusal::new(Step::Capabilities, errno);
         }
         give_back();
         self.exec()
@@ -168,14 +192,29 @@ impl<'a> Image<'a> {
         match refusal.step {
             Step::Credentials => {
                 let user = self.spec.user.as_ref().map_or(0, |user| user.uid);
-                Complaint::new(format!("failed to become user {user}: {reason}"))
-                    .hint("start the container as root (no `USER`, no `runAsUser`), or remove `user`")
-                    .exit(Exit::CONFIG)
+                // SAFETY: cannot fail and touches no memory.
+                let hint = if unsafe { libc::geteuid() } == 0 {
+                    "root may not do that here: keep CAP_SETUID and CAP_SETGID, and in a user namespace map the user and \
+                     allow setgroups; or remove `user`"
+                } else {
+                    "start the container as root (no `USER`, no `runAsUser`), or remove `user`"
+                };
+                Complaint::new(format!("failed to become user {user}: {reason}")).hint(hint).exit(Exit::CONFIG)
             }
             Step::Workdir => {
                 let dir = String::from_utf8_lossy(self.spec.workdir.as_deref().unwrap_or_default());
                 Failure::new(Exit::CONFIG, format!("failed to change to the working directory `{dir}`: {reason}"))
             }
+            Step::Limit => {
+                let limit = self.spec.confinement.limits.get(refusal.candidate);
+                let name = limit.map_or("?", |limit| confine::resource_name(limit.resource));
+                Complaint::new(format!("failed to set the limit `{name}`: {reason}"))
+                    .hint(format!("raise it for the container (`docker run --ulimit {name}=…`), or ask for less"))
+                    .exit(Exit::CONFIG)
+            }
+            Step::Capabilities => Complaint::new(format!("failed to give up capabilities: {reason}"))
+                .hint("this needs CAP_SETPCAP: start the container as root, or remove `capabilities`")
+                .exit(Exit::CONFIG),
             Step::Exec => self.explain_exec(refusal, &reason),
         }
     }
@@ -225,7 +264,13 @@ impl<'a> Image<'a> {
 pub fn become_process(spec: &ProcessSpec, inherited: &Inherited) -> Failure {
     hand_over_stdio(spec);
     let mut image = Image::new(spec, None);
-    let refusal = image.become_it(|| inherited.restore_in_child());
+    let refusal = image.become_it(|| {
+        // After the change of user, which forgets it.
+        if let Some(signal) = spec.parent_death_signal {
+            confine::tell_parents_death(signal, inherited.parent());
+        }
+        inherited.restore_in_child();
+    });
     image.explain(refusal)
 }
 

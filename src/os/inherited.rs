@@ -30,6 +30,7 @@ pub struct Inherited {
     ignored: u64,
     /// Soft and hard `RLIMIT_DATA` from before [`Inherited::limit_memory`].
     data: Option<[u64; 2]>,
+    parent: i32,
 }
 
 impl Inherited {
@@ -37,15 +38,22 @@ impl Inherited {
     pub fn take() -> Inherited {
         let mask = set_mask(u64::MAX);
         let ignored = CHANGED.iter().filter(|n| is_ignored(**n)).fold(0, |set, n| set | bit(*n));
-        Inherited { mask, ignored, data: None }
+        // SAFETY: cannot fail and touches no memory.
+        let parent = unsafe { libc::getppid() };
+        Inherited { mask, ignored, data: None, parent }
     }
 
     /// A clean start: nothing blocked, nothing ignored.
-    pub const CLEAN: Inherited = Inherited { mask: 0, ignored: 0, data: None };
+    pub const CLEAN: Inherited = Inherited { mask: 0, ignored: 0, data: None, parent: 0 };
 
     /// The mask that proem was started with.
     pub fn mask(&self) -> u64 {
         self.mask
+    }
+
+    /// Who the parent was; 0 where it is outside of this PID namespace.
+    pub fn parent(&self) -> i32 {
+        self.parent
     }
 
     /// Whether this signal was ignored at start (known for the signals that proem may change).
@@ -143,6 +151,19 @@ pub fn pending(signals: &[i32]) -> Option<i32> {
     // SAFETY: the pointer is to a live 8-byte set, which is the size that is passed.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, 8usize) };
     signals.iter().copied().find(|signal| set & bit(*signal) != 0)
+}
+
+/// Takes these out of the blocked signals that have arrived, once each, without waiting.
+pub fn take_pending(signals: &[i32]) {
+    for signal in signals {
+        let set = bit(*signal);
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a live 8-byte set, which is the size that is passed, and a live time; no siginfo is asked for.
+        unsafe {
+            let (set, now) = (&raw const set, &raw const now);
+            libc::syscall(libc::SYS_rt_sigtimedwait, set, ptr::null_mut::<libc::siginfo_t>(), now, 8usize)
+        };
+    }
 }
 
 /// Signal n's bit.

@@ -1,57 +1,70 @@
-//! The memory of our own image: mapped at once when much of it is about to be used, given back when proem comes to rest.
-//!
-//! The binary has every store in it, and the code that a start needs is spread all over it. Mapping it page fault by page
-//! fault costs more than the start itself; at rest next to nothing of it is needed.
+//! Giving memory back that only the start needed.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::ptr;
 
-/// `MADV_POPULATE_READ`, Linux 5.14, madvise(2).
-const POPULATE_READ: i32 = 22;
+/// The largest page that Linux has, for where it does not tell.
+const PAGE: usize = 64 << 10;
+/// Below the frame of the caller, what the calls made here may use themselves.
+const RESERVE: usize = 4 << 10;
+/// How far below the stack pointer pages are looked for. The kernel keeps a gap of a mebibyte below the stack, so that
+/// nothing else can be there.
+const BELOW: usize = 1 << 20;
 
-/// Maps the whole image, in one call instead of one fault for every 64 KiB. On an older kernel nothing happens.
-pub fn map_image() {
-    advise_image(POPULATE_READ);
-}
-
-/// Gives back what is not needed at rest: free heap pages to the kernel, and the mapping of our code and constants. They
-/// stay in the page cache, and what is used again is mapped again, a few pages at the next event.
+/// Gives back what the heap does not use, the stack below the caller, and the program's pages that were only read:
+/// the kernel has those in its cache, and maps the few that are needed again.
+///
+/// For a process with one thread, on its main stack, that is going to sleep for long: what follows costs page faults.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: releases free memory of the allocator; no pointer of ours is affected.
+    // SAFETY: gives free pages of the heap back to the kernel; no other thread allocates.
     unsafe {
-        libc::malloc_trim(0);
-    }
-    advise_image(libc::MADV_DONTNEED);
+        libc::malloc_trim(0)
+    };
+    dead_stack();
+    // SAFETY: the callback takes what it is given, and no data.
+    unsafe { libc::dl_iterate_phdr(Some(program), ptr::null_mut()) };
 }
 
-/// Applies an advice to each read-only segment of the image. Both advices used leave the contents as they are: the
-/// segments are private, unmodified mappings of a file.
-fn advise_image(advice: i32) {
-    // SAFETY: getauxval reads the auxiliary vector, which the kernel made.
-    let (headers, count) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM)) };
-    if headers == 0 {
-        return;
-    }
-    // SAFETY: AT_PHDR and AT_PHNUM describe the program headers of this very image, mapped for its whole life.
-    let headers =
-        unsafe { std::slice::from_raw_parts(headers as *const libc::Elf64_Phdr, usize::try_from(count).unwrap_or(0)) };
-    // A position-independent image is mapped somewhere else than it says: by how much, its own header's place tells.
-    let base = headers
-        .iter()
-        .find(|header| header.p_type == libc::PT_PHDR)
-        .map_or(0, |header| (std::ptr::from_ref(headers).cast::<u8>() as u64).wrapping_sub(header.p_vaddr));
-    for header in headers {
-        let read_only = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
-        if !read_only {
-            continue;
+#[inline(never)]
+fn dead_stack() {
+    let marker = 0u8;
+    let end = (ptr::from_ref(&marker).addr().saturating_sub(RESERVE)) & !(page() - 1);
+    let start = end.saturating_sub(BELOW - PAGE) & !(page() - 1);
+    forget(start, end);
+}
+
+/// The first object is the program itself: its read-only segments are clean copies of the file.
+unsafe extern "C" fn program(info: *mut libc::dl_phdr_info, _size: usize, _data: *mut c_void) -> c_int {
+    // SAFETY: libc passes a live struct with a live list of program headers of that length.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        if info.dlpi_phdr.is_null() {
+            return 1;
         }
-        let start = base.wrapping_add(header.p_vaddr) & !(PAGE - 1);
-        let end = base.wrapping_add(header.p_vaddr + header.p_memsz).next_multiple_of(PAGE);
-        // SAFETY: the range is a read-only mapping of our own file; neither advice changes what is read from it. A
-        // refusal changes nothing.
-        unsafe { libc::madvise(start as *mut c_void, usize::try_from(end - start).unwrap_or(0), advice) };
+        (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()))
+    };
+    for header in headers {
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
+            let Ok(start) = usize::try_from(base + header.p_vaddr) else { continue };
+            let Ok(length) = usize::try_from(header.p_memsz) else { continue };
+            // Whole pages inside the segment: those at its ends may be shared with a writable one.
+            forget((start + page() - 1) & !(page() - 1), (start + length) & !(page() - 1));
+        }
     }
+    1
 }
 
-/// The smallest page size there is: an address that is not on a page of the kernel's is refused, which changes nothing.
-const PAGE: u64 = 4096;
+fn page() -> usize {
+    // SAFETY: asks for a constant.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE)
+}
+
+fn forget(start: usize, end: usize) {
+    if start < end {
+        let at = ptr::without_provenance_mut::<c_void>(start);
+        // SAFETY: the pages hold either nothing that is used (the dead part of the stack) or what the kernel reads from
+        // the program's file again (never written to). Where nothing is mapped, nothing happens.
+        unsafe { libc::madvise(at, end - start, libc::MADV_DONTNEED) };
+    }
+}

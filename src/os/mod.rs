@@ -1,6 +1,7 @@
 //! What the kernel and the image offer, without libc's NSS: passwd, descriptors, signals, becoming another program.
 //! Nothing here knows of templates, sources or the worker.
 
+pub mod confine;
 pub mod environ;
 pub mod exec;
 pub mod fds;

@@ -23,7 +23,7 @@ const DEFAULT_PIDS: u64 = 32_768;
 pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
     kind::check_options(uri, &OPTIONS)?;
     if uri.authority.is_some() || !uri.path.is_empty() {
-        return Err(Complaint::new(format!("`{}` names something: there is only one container", uri.shown()))
+        return Err(Complaint::new(format!("`{}` names something: there is only one container", uri.text))
             .hint("write `container:`"));
     }
     Ok(Facts { changes: kind::every(uri).is_some(), credentials: &[], store: None })

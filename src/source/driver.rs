@@ -98,7 +98,7 @@ impl Driver {
                     locals.push(Locally { id, source, directories, due, backoff });
                 }
                 #[cfg(feature = "net")]
-                Ok(Opened::Remote(source)) => remotes.push(Remotely { id, shown: layer.uri.shown(), source }),
+                Ok(Opened::Remote(source)) => remotes.push(Remotely { id, shown: layer.uri.text.clone(), source }),
                 Err(complaint) => complaints.push(Complaint {
                     message: format!("source `{}`: {}", plan.name, complaint.message),
                     hint: complaint.hint,
@@ -166,7 +166,12 @@ impl Driver {
         let mut updates: Vec<Update> = layers.into_iter().map(|at| self.read(at, now)).collect();
         for at in paths {
             self.look_where(at, now);
-            updates.push(Update::Path(self.paths[at].path.clone()));
+            // Something else happened in its directory: a target beside it, an editor's temporary file.
+            let stamp = stamp(&self.paths[at].path);
+            if self.paths[at].stamp != stamp {
+                self.paths[at].stamp = stamp;
+                updates.push(Update::Path(self.paths[at].path.clone()));
+            }
         }
         let used: BTreeSet<PathBuf> = self
             .locals

@@ -16,7 +16,7 @@ const OPTIONS: [(&str, Takes); 2] = [("files", Takes::Nothing), ("links", Takes:
 pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
     kind::check_options(uri, &OPTIONS)?;
     if uri.authority.is_some() || uri.path.contains(['/', '=']) {
-        return Err(Complaint::new(format!("`{}` names no variables", uri.shown()))
+        return Err(Complaint::new(format!("`{}` names no variables", uri.text))
             .hint("write `env:` for all, or `env:PREFIX_` for those that start with `PREFIX_`"));
     }
     Ok(Facts { changes: false, credentials: &[], store: None })

@@ -22,12 +22,12 @@ const OPTIONS: [(&str, Takes); 1] = [("raw", Takes::Nothing)];
 pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
     kind::check_options(uri, &OPTIONS)?;
     if let Some(host) = &uri.authority {
-        return Err(Complaint::new(format!("`{}` names a host, `{host}`: files are local", uri.shown()))
+        return Err(Complaint::new(format!("`{}` names a host, `{host}`: files are local", uri.text))
             .hint(format!("write `{}:/{host}{}`", uri.scheme, uri.path)));
     }
     if uri.path.is_empty() {
         return Err(
-            Complaint::new(format!("`{}` names no file", uri.shown())).hint(format!("write `{}:/path`", uri.scheme))
+            Complaint::new(format!("`{}` names no file", uri.text)).hint(format!("write `{}:/path`", uri.scheme))
         );
     }
     Ok(Facts { changes: true, credentials: &[], store: None })
@@ -35,7 +35,7 @@ pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
 
 pub(super) fn open(uri: &Uri) -> Result<Box<dyn Local>, Complaint> {
     let path = std::path::absolute(&uri.path)
-        .map_err(|error| Complaint::new(format!("failed to find `{}`: {}", uri.shown(), cause(&error))))?;
+        .map_err(|error| Complaint::new(format!("failed to find `{}`: {}", uri.text.clone(), cause(&error))))?;
     Ok(Box::new(Files {
         path,
         directory: uri.scheme == "dir" || uri.path.ends_with('/'),

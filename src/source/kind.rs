@@ -86,11 +86,11 @@ fn find(uri: &Uri) -> Result<&'static Kind, Complaint> {
         return Ok(kind);
     }
     if let Some((_, feature, name)) = OPTIONAL_KINDS.iter().find(|(scheme, ..)| *scheme == uri.scheme) {
-        return Err(Complaint::new(format!("`{}`: this proem was built without {name}", uri.shown()))
+        return Err(Complaint::new(format!("`{}`: this proem was built without {name}", uri.text))
             .hint(format!("use a build with the cargo feature `{feature}`")));
     }
     let known: Vec<_> = KINDS.iter().map(|kind| kind.scheme).collect();
-    Err(unknown(&format!("`{}`: there is no kind of source", uri.shown()), &uri.scheme, &known))
+    Err(unknown(&format!("`{}`: there is no kind of source", uri.text), &uri.scheme, &known))
 }
 
 /// Checks a URI's scheme, path and query options without any I/O. A mistake names the option and the nearest known one.
@@ -109,7 +109,7 @@ pub fn open(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<O
 
 /// Checks the query: every option is of `own` or of [`COMMON`], is given once, and has the value that it takes.
 pub fn check_options(uri: &Uri, own: &[(&str, Takes)]) -> Result<(), Complaint> {
-    let shown = uri.shown();
+    let shown = &uri.text;
     for (at, (name, value)) in uri.query.iter().enumerate() {
         let Some((_, takes)) = own.iter().chain(&COMMON).find(|(known, _)| known == name) else {
             let known: Vec<_> = own.iter().chain(&COMMON).map(|(known, _)| *known).collect();

@@ -37,8 +37,19 @@ pub enum State {
 pub struct Notice {
     /// How important.
     pub level: Level,
+    /// What it is about.
+    pub kind: NoticeKind,
     /// What to say.
     pub complaint: Complaint,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A layer has no answer, or none that can be used: while start waits for it, the start gate says so.
+    Trouble,
+    /// An answer that is there is odd, or is there again.
+    Remark,
 }
 
 /// What an answer of a layer led to.
@@ -228,22 +239,17 @@ impl Layers {
         self.layers_of(source).any(|layer| layer.changes)
     }
 
+    /// Whether a layer of a source has not answered at all yet.
+    pub fn is_unread(&self, source: usize) -> bool {
+        self.layers_of(source).any(|layer| matches!(layer.trouble, Some(Trouble::Unread)))
+    }
+
     /// Whether a layer that keeps a source waiting could not be asked at all, as opposed to having nothing to say.
     pub fn unreachable(&self, source: usize) -> bool {
         self.layers_of(source).filter(|layer| !layer.contributes()).any(|layer| match &layer.trouble {
             Some(Trouble::Error(error)) => error.retry == Retry::Later,
             Some(Trouble::Unread) => true,
             Some(Trouble::Missing(_)) | None => false,
-        })
-    }
-
-    /// Whether a layer that keeps a source waiting may still answer without being changed: what could not be reached, or is
-    /// not there yet; not what is there and wrong.
-    pub fn may_arrive(&self, source: usize) -> bool {
-        self.layers_of(source).filter(|layer| !layer.contributes()).any(|layer| match &layer.trouble {
-            Some(Trouble::Error(error)) => error.retry == Retry::Later,
-            Some(Trouble::Unread | Trouble::Missing(_)) => layer.changes,
-            None => false,
         })
     }
 
@@ -337,7 +343,7 @@ impl Layer {
         };
         Layer {
             source,
-            shown: uri.shown(),
+            shown: uri.text.clone(),
             need: if plan.optional { Need::Optional } else { Need::Required },
             changes: kind::inspect(uri).map_or(true, |facts| facts.changes),
             how: How { text: !document, infer: uri.option("typed").is_some() },
@@ -386,14 +392,14 @@ impl Layer {
 
     fn note_error(&mut self, complaint: Complaint, now: Instant, notices: &mut Vec<Notice>) {
         if self.sampler.error(&complaint.message, now) {
-            notices.push(Notice { level: Level::Warn, complaint });
+            notices.push(Notice { level: Level::Warn, kind: NoticeKind::Trouble, complaint });
         }
     }
 
     fn note_recovery(&mut self, source: &str, now: Instant, notices: &mut Vec<Notice>) {
         if self.sampler.recovered(now) {
-            let complaint = Complaint::new(format!("source `{source}`: {} is there again", self.shown));
-            notices.push(Notice { level: Level::Info, complaint });
+            let complaint = Complaint::new(format!("source `{source}`: {} can be read now", self.shown));
+            notices.push(Notice { level: Level::Info, kind: NoticeKind::Remark, complaint });
         }
     }
 
@@ -404,7 +410,7 @@ impl Layer {
         let new: Vec<&String> = warnings.iter().filter(|warning| !self.warned.contains(*warning)).collect();
         let mut say = |text: &str| {
             let complaint = Complaint::new(format!("source `{source}`: {}: {text}", self.shown));
-            notices.push(Notice { level: Level::Warn, complaint });
+            notices.push(Notice { level: Level::Warn, kind: NoticeKind::Remark, complaint });
         };
         new.iter().take(AT_ONCE).for_each(|warning| say(warning));
         if new.len() > AT_ONCE {

@@ -53,7 +53,7 @@ fn complete_when_every_layer_is() {
     assert_eq!(show(&layers), texts(&applied)[0]);
     let applied = layers.apply(LayerId(1), reading(r#"{"db":{"host":"x"}}"#), now);
     assert!(applied.changed);
-    assert_eq!(texts(&applied), ["source `app`: etcd:app is there again"]);
+    assert_eq!(texts(&applied), ["source `app`: etcd:app can be read now"]);
     assert_eq!(show(&layers), r#"{"db":{"host":"x"},"port":8080}"#);
     assert!(!layers.apply(LayerId(1), reading(r#"{"db":{"host":"x"}}"#), now).changed);
 }

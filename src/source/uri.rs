@@ -7,7 +7,7 @@ use crate::error::Complaint;
 /// Consul keys may hold `?`, `#`, `%` and spaces; a `%XX` in the path is decoded, so such a key is written `%3F`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uri {
-    /// As written (after `${…}` expansion), for messages.
+    /// As written (after `${…}` expansion), for messages: without what may be a password.
     pub text: String,
     /// `consul`, `consul+service`, `env`, `file`…
     pub scheme: String,
@@ -59,21 +59,31 @@ impl Uri {
         }
         let authority = authority.map(&expand).transpose()?;
         let path = part(path)?;
-        Ok(Uri { text: expand(text)?, scheme: scheme.to_ascii_lowercase(), authority, path, query: pairs })
-    }
-
-    /// The URI for messages: as written, without what stands before an `@` in the authority, which may be a password.
-    pub fn shown(&self) -> String {
-        match self.authority.as_deref().and_then(|authority| authority.rsplit_once('@')) {
-            Some((user, _)) => self.text.replacen(&format!("{user}@"), "", 1),
-            None => self.text.clone(),
-        }
+        let text = redacted(&expand(text)?, authority.as_deref(), &pairs);
+        Ok(Uri { text, scheme: scheme.to_ascii_lowercase(), authority, path, query: pairs })
     }
 
     /// The value of a query option; `Some(None)` for a flag.
     pub fn option(&self, name: &str) -> Option<Option<&str>> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_deref())
     }
+}
+
+/// Without what stands before an `@` in the authority, and without the value of an option that sounds like a credential:
+/// no kind takes one there, but somebody may try.
+fn redacted(text: &str, authority: Option<&str>, query: &[(String, Option<String>)]) -> String {
+    let mut shown = match authority.and_then(|authority| authority.rsplit_once('@')) {
+        Some((user, _)) => text.replacen(&format!("{user}@"), "", 1),
+        None => text.to_owned(),
+    };
+    for (name, value) in query {
+        let lower = name.to_ascii_lowercase();
+        let sounds = ["token", "pass", "secret", "key", "auth"].iter().any(|word| lower.contains(word));
+        if let Some(value) = value.as_deref().filter(|value| sounds && !value.is_empty()) {
+            shown = shown.replace(&format!("{name}={value}"), &format!("{name}=…"));
+        }
+    }
+    shown
 }
 
 /// Splits at the first `?` that is not inside `${…}`.
@@ -148,8 +158,9 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        assert_eq!(Uri::parse("redis://me:pw@host:1/x?a").unwrap().shown(), "redis://host:1/x?a");
-        assert_eq!(Uri::parse("consul:a@b").unwrap().shown(), "consul:a@b");
+        assert_eq!(Uri::parse("consul:a?dc=x&token=hunter2").unwrap().text, "consul:a?dc=x&token=…");
+        assert_eq!(Uri::parse("redis://me:pw@host:1/x?a").unwrap().text, "redis://host:1/x?a");
+        assert_eq!(Uri::parse("consul:a@b").unwrap().text, "consul:a@b");
     }
 
     #[test]

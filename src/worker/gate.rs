@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// How often what is missing is named.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long a first answer may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// The first time it is named: soon enough for a human, late enough for a store that only takes a moment.
 const FIRST: Duration = Duration::from_secs(1);
 
@@ -24,13 +26,14 @@ impl Gate {
     }
 
     /// When the loop must look again.
-    pub fn due(&self) -> Instant {
-        self.say.min(self.deadline())
+    pub fn due(&self, unread: bool) -> Instant {
+        self.say.min(self.deadline(unread))
     }
 
-    /// When start gives up.
-    pub fn deadline(&self) -> Instant {
-        self.began + self.wait
+    /// When start gives up. A source that has not answered at all (`unread`) gets the time for one answer, however short
+    /// the wait: `wait = "0s"` means "what is there now", and a store that is up needs a moment to say it.
+    pub fn deadline(&self, unread: bool) -> Instant {
+        self.began + if unread { self.wait.max(FIRST_ANSWER) } else { self.wait }
     }
 
     /// Whether it is time to name what is missing; asking arms the next time.
@@ -67,6 +70,14 @@ mod tests {
         let t = Instant::now();
         let mut gate = Gate::new(t, Duration::from_secs(3));
         gate.say(t + Duration::from_secs(1));
-        assert_eq!(gate.due(), t + Duration::from_secs(3));
+        assert_eq!(gate.due(false), t + Duration::from_secs(3));
+    }
+
+    #[test]
+    fn no_wait_is_time_for_one_answer() {
+        let t = Instant::now();
+        let gate = Gate::new(t, Duration::ZERO);
+        assert_eq!(gate.deadline(true), t + FIRST_ANSWER);
+        assert_eq!(gate.deadline(false), t);
     }
 }

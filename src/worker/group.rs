@@ -1,6 +1,7 @@
 //! What the worker knows of one group while it runs.
 
 use super::schedule::Schedule;
+use super::seen::{Contents, Seen};
 use crate::config::plan::GroupPlan;
 use crate::publish::{Committed, Fingerprint, Staged};
 use std::collections::BTreeSet;
@@ -21,8 +22,16 @@ pub struct Group {
     pub done: bool,
     /// Content that a check refused: not tried again until an input changes it.
     pub refused: Option<Fingerprint>,
+    /// What its files are, as far as others are concerned.
+    pub files: Files,
     /// init was asked to hold its processes.
     pub held: bool,
+    /// Targets that changed since its last reload, for `PROEM_CHANGED`.
+    pub changed: Vec<String>,
+    /// What the last look found, or made, right.
+    pub seen: Option<Seen>,
+    /// What was rendered last.
+    pub rendered: Contents,
     /// Published, and its reload is still owed.
     pub committed: Option<Committed>,
     /// That a reload is owed was written to disk.
@@ -38,6 +47,17 @@ pub struct What {
     pub content: bool,
     /// More than one file's content differs.
     pub several: bool,
+    /// Its reload was owed before, for an older publish.
+    pub owed_before: bool,
+}
+
+/// Whether a group's files can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// All old or all new, and checked.
+    Whole,
+    /// Neither, or new ones that were refused and could not be taken back: nothing may use them.
+    Mixed,
 }
 
 /// What a group waits for in the middle of a publish.
@@ -71,7 +91,11 @@ impl Group {
             job: Job::Idle,
             done: false,
             refused: None,
+            files: Files::Whole,
             held: false,
+            changed: Vec::new(),
+            seen: None,
+            rendered: Contents::new(),
             committed: None,
             remembered: false,
         }

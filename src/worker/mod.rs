@@ -15,6 +15,7 @@ mod publishing;
 pub mod reload;
 pub mod retry;
 pub mod schedule;
+pub mod seen;
 pub mod signals;
 mod starting;
 
@@ -26,19 +27,20 @@ use crate::log::Level;
 use crate::publish::command::CommandResult;
 use crate::publish::{Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
-use crate::source::layers::{Applied, Layers, Notice};
+use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
 use crate::template::{Engine, Input};
 use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
-use group::{Group, Job};
+use group::{Files, Group};
 use owed::Owed;
+use seen::Keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the loop is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,7 @@ pub struct Worker<'p> {
     driver: Driver,
     groups: Vec<Group>,
     owed: Owed,
+    keys: Keys,
     /// Commands that run: id → process group.
     commands: BTreeMap<u64, i32>,
     next_id: u64,
@@ -108,8 +111,12 @@ pub struct Worker<'p> {
     gate: Option<Gate>,
     /// Why a group is not published yet, at start.
     blocked: BTreeMap<usize, Vec<Complaint>>,
-    /// The signal thread runs.
-    listening: bool,
+    /// The signal thread, once it runs.
+    listener: Option<signals::Listener>,
+    /// When changed files are read.
+    files_due: Option<Instant>,
+    /// A template file may have changed.
+    templates_touched: bool,
     /// Processes run, so changes are to be told to them.
     started: bool,
     sender: Sender<Event>,
@@ -128,7 +135,9 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
             }
             let ended = worker.serve();
             worker.end_commands();
-            ended
+            worker.abandon();
+            let signal = worker.last_signal();
+            if matches!(ended, Ended::Done) { signal.unwrap_or(ended) } else { ended }
         }
         Err(failure) => Ended::Failed(failure),
     }
@@ -174,38 +183,71 @@ impl<'p> Worker<'p> {
             driver,
             groups,
             owed: Owed::default(),
+            keys: Keys::default(),
             commands: BTreeMap::new(),
             next_id: 0,
             sampler: Sampler::default(),
-            gate_probes: (0..plan.wait_for.len()).map(|index| (index, None)).collect(),
+            gate_probes: if welcome.started {
+                BTreeMap::new()
+            } else {
+                (0..plan.wait_for.len()).map(|index| (index, None)).collect()
+            },
             // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
-            listening: false,
+            listener: None,
+            files_due: None,
+            templates_touched: false,
             started: welcome.started,
             sender,
             events,
             reader,
         };
-        let owing = recovered.iter().filter(|done| done.reload_owed).map(|done| &done.group).chain(&welcome.owed);
-        if worker.started {
-            worker.start_processes()?;
-        }
-        for done in &recovered {
-            if let (Some(index), Outcome::Mixed(_)) = (worker.group_named(&done.group), &done.outcome) {
-                worker.groups[index].held = true;
-            }
-        }
-        for name in owing {
-            if let Some(index) = worker.group_named(name) {
-                worker.owe(index);
-                worker.groups[index].remembered = true;
-            } else {
-                // The configuration has changed since: nobody is left to be told.
-                worker.control.tell(&ToInit::Paid(name.clone()));
-            }
-        }
+        worker.take_over(&recovered, &welcome.owed)?;
         Ok(worker)
+    }
+
+    /// What those before this worker left: in an earlier container, or in this one.
+    fn take_over(&mut self, recovered: &[Recovered], owed: &[String]) -> Result<(), Failure> {
+        if self.started {
+            self.start_processes()?;
+        } else {
+            self.tell_stop_signals();
+        }
+        for done in recovered {
+            let Some(index) = self.group_named(&done.group) else { continue };
+            if let Outcome::Mixed(_) = done.outcome {
+                self.groups[index].files = Files::Mixed;
+                self.groups[index].held = true;
+            }
+            if done.reload_owed {
+                self.groups[index].remembered = true;
+                match self.mode {
+                    _ if self.started => self.owe(index),
+                    Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
+                    // Nobody stays to try again.
+                    Mode::Exec | Mode::Render => self.forgive(index),
+                }
+            }
+        }
+        for name in owed {
+            match self.group_named(name) {
+                Some(index) => self.owe(index),
+                // The configuration has changed since: nobody is left to be told.
+                None => self.control.tell(&ToInit::Paid(name.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a check runs.
+    fn is_checking(&self) -> bool {
+        self.groups.iter().any(|group| group.job.command().is_some())
+    }
+
+    /// Whether a change is to be told: somebody may use the files by now.
+    fn tells(&self) -> bool {
+        self.started || self.mode == Mode::RenderWatch && self.gate.is_none()
     }
 
     fn group_named(&self, name: &str) -> Option<usize> {
@@ -237,9 +279,10 @@ impl<'p> Worker<'p> {
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<Option<Ended>, Failure> {
         let now = Instant::now();
-        if self.gate_probes.is_empty() {
-            self.publish_due(now)?;
+        if std::mem::take(&mut self.templates_touched) {
+            self.templates_changed(now);
         }
+        self.publish_due(now)?;
         self.start_gate(now)?;
         if self.gate.is_none()
             && let Some(failure) = self.reload_due(now)
@@ -255,7 +298,7 @@ impl<'p> Worker<'p> {
             && self.gate.is_none()
             && self.owed.is_empty()
             && self.commands.is_empty()
-            && self.groups.iter().all(|group| group.schedule.due().is_none())
+            && self.groups.iter().all(|group| group.done && !group.held && group.schedule.due().is_none())
             && (!self.mode.watches() || (0..self.sources.len()).all(|source| !self.layers.can_change(source)))
     }
 
@@ -267,19 +310,31 @@ impl<'p> Worker<'p> {
             None => self.events.recv().ok(),
         };
         let now = Instant::now();
-        for update in self.driver.due(now) {
+        let mut updates = self.driver.due(now);
+        if self.files_due.take_if(|due| *due <= now).is_some() {
+            updates.extend(self.driver.files_changed(now));
+        }
+        for update in updates {
             self.update(update, now);
         }
         // A burst (many files, many layers) is one batch: fewer publishes, one reload.
         let rest: Vec<Event> = self.events.try_iter().collect();
-        first.into_iter().chain(rest).find_map(|event| self.take(event, now))
+        let mut ended = None;
+        for event in first.into_iter().chain(rest) {
+            // Also after the one that ends the loop: a command that has ended must not be taken for one that runs.
+            let this = self.take(event, now);
+            ended = ended.or(this);
+        }
+        ended
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let gate = self.gate.as_ref().map(Gate::due);
-        let idle = self.groups.iter().filter(|group| matches!(group.job, Job::Idle) && self.gate_probes.is_empty());
-        let groups = idle.filter_map(|group| group.schedule.due()).min();
-        [gate, groups, self.owed.due(), self.driver.next_due()].into_iter().flatten().min()
+        let checking = self.is_checking();
+        // What waits for a check to end is not due: its end is an event.
+        let gate = self.gate.as_ref().filter(|_| !checking).map(|gate| gate.due(self.is_unread()));
+        let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
+        let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
+        [gate, groups, owed, self.files_due, self.driver.next_due()].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -309,12 +364,9 @@ impl<'p> Worker<'p> {
 
     fn update(&mut self, update: Update, now: Instant) {
         match update {
-            Update::Files => {
-                for update in self.driver.files_changed(now) {
-                    self.update(update, now);
-                }
-            }
-            Update::Path(_) => self.templates_changed(now),
+            // Who writes a file in place truncates it first: reading at once would publish half of it.
+            Update::Files => self.files_due = Some(now + FILES_SETTLE),
+            Update::Path(_) => self.templates_touched = true,
             Update::Read(layer, answer) => {
                 let Applied { changed, notices } = self.layers.apply(layer, answer, now);
                 self.tell(notices);
@@ -332,8 +384,8 @@ impl<'p> Worker<'p> {
     fn tell(&self, notices: Vec<Notice>) {
         // At start the gate names what is missing, again and again; once would be enough.
         let starting = self.gate.is_some();
-        for Notice { level, complaint } in notices {
-            let level = if starting && level <= Level::Warn { Level::Debug } else { level };
+        for Notice { level, kind, complaint } in notices {
+            let level = if starting && kind == NoticeKind::Trouble { Level::Debug } else { level };
             crate::log::event(level, &complaint.to_string());
         }
     }
@@ -372,6 +424,11 @@ impl<'p> Worker<'p> {
         if names(&sources) != names(&self.sources) {
             let complaint = Complaint::new("the templates use other sources than before");
             return self.complain(&[complaint.hint("restart the container; the old templates stay in force")], now);
+        }
+        if self.mode == Mode::Run
+            && let Err(failure) = reloads_are_stated(self.plan, &sources, &groups)
+        {
+            return self.complain(&failure.complaints, now);
         }
         self.engine = engine;
         crate::info!("templates changed: read again");
@@ -464,8 +521,8 @@ fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
     for done in recovered {
         if let Outcome::Mixed(complaint) = &done.outcome {
             crate::error!("{complaint}");
-            let group = plan.groups.iter().find(|group| group.name == done.group);
-            held.extend(group.map(|group| processes_of(group.reloads())).unwrap_or_default());
+            let group = plan.groups.iter().position(|group| group.name == done.group);
+            held.extend(group.map(|index| concerns(plan, index)).unwrap_or_default());
         }
     }
     held
@@ -487,6 +544,12 @@ fn reloads_are_stated(plan: &Plan, sources: &[SourcePlan], groups: &[Group]) -> 
     if complaints.is_empty() { Ok(()) } else { Err(Failure { exit: Exit::CONFIG, complaints }) }
 }
 
+/// The processes that a group's files concern: those that are reloaded for it, or all where no process is.
+fn concerns(plan: &Plan, group: usize) -> Vec<String> {
+    let reloaded = processes_of(plan.groups[group].reloads());
+    if reloaded.is_empty() { plan.processes.iter().map(|process| process.name.clone()).collect() } else { reloaded }
+}
+
 /// The processes of ours that a group's reload concerns.
 fn processes_of(reloads: &[ReloadPlan]) -> Vec<String> {
     let mut names = Vec::new();
@@ -502,13 +565,19 @@ fn processes_of(reloads: &[ReloadPlan]) -> Vec<String> {
 
 /// Starts a small thread that feeds the loop.
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
-    let started = std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK).spawn(body);
-    if let Err(error) = started {
+    if let Err(error) = builder(name).spawn(body) {
         crate::error!("failed to start thread `{name}`: {error}");
         // The loop cannot do its work without it; init starts a new worker.
         std::process::abort();
     }
 }
+
+fn builder(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
+}
+
+/// Between the first event of a file and reading it: an editor, a shell's `>` or a copy is done by then.
+const FILES_SETTLE: Duration = Duration::from_millis(50);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;

@@ -1,29 +1,43 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
+use super::group::Files;
 use super::reload::{self, Due};
 use super::retry::Retry;
-use super::{Event, Worker};
+use super::{Event, Worker, concerns};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::{Outcome, ReloadAction, ToInit};
 use crate::publish::command::{self, CommandPlan, CommandResult};
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What is owed, and what of it is being done.
 #[derive(Debug, Default)]
 pub struct Owed {
-    /// Group and reload, in the order they came to be owed.
-    entries: Vec<(usize, ReloadPlan)>,
-    /// The files that changed since the last reload, for `PROEM_CHANGED`.
-    changed: Vec<String>,
-    /// What is left of the batch being done.
-    queue: VecDeque<Due>,
-    /// The one being done, by its id.
-    current: Option<(u64, Due)>,
+    entries: Vec<Entry>,
+    /// Counts publishes, so that a reload which began before one does not pay for it.
+    publishes: u64,
+    current: Option<Current>,
+}
+
+/// One reload that a group owes.
+#[derive(Debug)]
+struct Entry {
+    group: usize,
+    reload: ReloadPlan,
+    /// The newest publish that it is owed for.
+    publish: u64,
     /// After a failure.
-    pause: Option<Retry>,
+    retry: Option<Retry>,
+}
+
+/// The reload being done.
+#[derive(Debug)]
+struct Current {
+    id: u64,
+    due: Due,
+    /// It tells of the publishes up to here.
+    publishes: u64,
 }
 
 impl Owed {
@@ -34,38 +48,61 @@ impl Owed {
 
     /// When a reload that failed is tried again.
     pub fn due(&self) -> Option<Instant> {
-        if self.current.is_some() || self.entries.is_empty() {
+        if self.current.is_some() {
             return None;
         }
-        self.pause.map(|pause| pause.at)
+        self.entries.iter().filter_map(|entry| entry.retry).map(|retry| retry.at).min()
     }
 
-    fn add(&mut self, group: usize, reloads: &[ReloadPlan]) {
+    /// Whether a reload of this group is owed.
+    pub fn owes(&self, group: usize) -> bool {
+        self.entries.iter().any(|entry| entry.group == group)
+    }
+
+    /// The group was published: its reloads are owed, and what failed before is overtaken.
+    fn add<'a>(&mut self, group: usize, reloads: impl IntoIterator<Item = &'a ReloadPlan>) {
+        self.publishes += 1;
         for reload in reloads {
-            if !self.entries.iter().any(|(g, r)| *g == group && r == reload) {
-                self.entries.push((group, reload.clone()));
+            let known = self.entries.iter_mut().find(|entry| entry.group == group && entry.reload == *reload);
+            if let Some(entry) = known {
+                (entry.publish, entry.retry) = (self.publishes, None);
+                continue;
+            }
+            self.entries.push(Entry { group, reload: reload.clone(), publish: self.publishes, retry: None });
+        }
+    }
+
+    /// What can be done now: not what is paused after a failure, nor what a paused command of the same group prepares.
+    fn ready(&self, now: Instant) -> impl Iterator<Item = &Entry> {
+        let paused = move |entry: &Entry| entry.retry.is_some_and(|retry| now < retry.at);
+        self.entries.iter().filter(move |entry| {
+            !self.entries.iter().any(|other| {
+                let prepares = matches!(other.reload, ReloadPlan::Run { .. });
+                other.group == entry.group && paused(other) && (prepares || other.reload == entry.reload)
+            })
+        })
+    }
+
+    /// `done` is done for the publishes up to `publishes`: the groups that owe nothing any more.
+    fn pay(&mut self, done: &Due, publishes: u64) -> Vec<usize> {
+        self.entries.retain(|entry| {
+            let paid = done.groups.contains(&entry.group) && reload::pays(&done.reload, &entry.reload);
+            !paid || entry.publish > publishes
+        });
+        done.groups.iter().copied().filter(|group| !self.owes(*group)).collect()
+    }
+
+    fn fail(&mut self, due: &Due, now: Instant) {
+        for entry in &mut self.entries {
+            if due.groups.contains(&entry.group) && reload::pays(&due.reload, &entry.reload) {
+                entry.retry = Some(Retry::after(entry.retry, now));
             }
         }
-        // What is newly published overtakes the pause of what failed before.
-        if let Some(pause) = &mut self.pause {
-            pause.at = Instant::now();
-        }
-    }
-
-    /// The groups that owe nothing any more once `done` is done.
-    fn pay(&mut self, done: &Due) -> Vec<usize> {
-        self.entries.retain(|(group, reload)| !(done.groups.contains(group) && reload::pays(&done.reload, reload)));
-        done.groups.iter().copied().filter(|group| !self.entries.iter().any(|(g, _)| g == group)).collect()
-    }
-
-    fn fail(&mut self, now: Instant) {
-        self.pause = Some(Retry::after(self.pause, now));
-        self.queue.clear();
     }
 }
 
 impl Worker<'_> {
-    /// A group's files changed: its reloads are owed. init remembers that, should this worker die.
+    /// A group's files change: its reloads are owed. init remembers that, should this worker die.
     pub(super) fn owe(&mut self, group: usize) {
         let plan = &self.plan.groups[group];
         self.owed.add(group, plan.reloads());
@@ -74,23 +111,25 @@ impl Worker<'_> {
         }
     }
 
-    /// These files changed; commands are told.
-    pub(super) fn note_changed(&mut self, paths: impl IntoIterator<Item = String>) {
-        for path in paths {
-            if !self.owed.changed.contains(&path) {
-                self.owed.changed.push(path);
-            }
+    /// A reload was owed when an earlier container ended. What runs in this one reads the new files anyway; commands may
+    /// concern others.
+    pub(super) fn owe_from_before(&mut self, group: usize) {
+        let reloads = self.plan.groups[group].reloads();
+        self.owed.add(group, reloads.iter().filter(|reload| matches!(reload, ReloadPlan::Run { .. })));
+        if !self.owed.owes(group) {
+            self.forgive(group);
         }
     }
 
-    /// Whether a reload of this group is owed.
-    pub(super) fn owes(&self, group: usize) -> bool {
-        self.owed.entries.iter().any(|(owing, _)| *owing == group)
+    /// What an earlier container owed is void.
+    pub(super) fn forgive(&mut self, group: usize) {
+        self.groups[group].remembered = false;
+        crate::publish::forget_owed(&self.plan.groups[group], self.plan.state_dir.as_deref());
     }
 
     /// The group's files are the old ones again: nobody needs to be told.
     pub(super) fn disown(&mut self, group: usize) {
-        self.owed.entries.retain(|(owing, _)| *owing != group);
+        self.owed.entries.retain(|entry| entry.group != group);
         self.settled(group);
     }
 
@@ -99,6 +138,7 @@ impl Worker<'_> {
         let plan = &self.plan.groups[group];
         self.control.tell(&ToInit::Paid(plan.name.clone()));
         let group = &mut self.groups[group];
+        group.changed.clear();
         if let Some(committed) = group.committed.take() {
             committed.finish();
         }
@@ -107,42 +147,49 @@ impl Worker<'_> {
         }
     }
 
-    /// Does what is owed, one after the other, once no group of the batch is still being checked.
+    /// Does what is owed, one after the other, once no group of the batch is still being checked. Nothing is told of a
+    /// group that is neither old nor new, nor to a process that uses one.
     pub(super) fn reload_due(&mut self, now: Instant) -> Option<Failure> {
-        let checking = self.groups.iter().any(|group| group.job.command().is_some());
-        if checking || self.owed.current.is_some() || self.owed.entries.is_empty() {
+        if self.owed.current.is_some() || self.owed.entries.is_empty() || self.is_checking() {
             return None;
         }
-        if self.owed.pause.is_some_and(|pause| now < pause.at) && self.owed.queue.is_empty() {
-            return None;
-        }
-        if self.owed.queue.is_empty() {
-            self.owed.queue = reload::merge(self.owed.entries.iter().cloned()).into();
-        }
-        let due = self.owed.queue.pop_front()?;
+        let mixed: Vec<usize> =
+            (0..self.groups.len()).filter(|&index| self.groups[index].files == Files::Mixed).collect();
+        let untouchable = |entry: &Entry| {
+            mixed.contains(&entry.group)
+                || mixed.iter().any(|&index| match &entry.reload {
+                    ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } => {
+                        concerns(self.plan, index).contains(process)
+                    }
+                    ReloadPlan::Exit => true,
+                    ReloadPlan::Run { .. } => false,
+                })
+        };
+        let ready = self.owed.ready(now).filter(|entry| !untouchable(entry));
+        let due = reload::merge(ready.map(|entry| (entry.group, entry.reload.clone()))).into_iter().next()?;
         let id = self.new_id();
         match &due.reload {
-            ReloadPlan::Signal { process, signal } => {
-                self.ask_init(id, process, ReloadAction::Signal(*signal));
-            }
+            ReloadPlan::Signal { process, signal } => self.ask_init(id, process, ReloadAction::Signal(*signal)),
             ReloadPlan::Restart { process } => self.ask_init(id, process, ReloadAction::Restart),
-            ReloadPlan::Exit => {
-                let reason = format!("{} changed, and its `reload` is `exit`", self.changed_names());
-                if !self.control.has_init() {
-                    return Some(Failure::new(Exit::RELOAD, reason));
-                }
-                for group in self.owed.pay(&due) {
-                    self.settled(group);
-                }
-                self.control.tell(&ToInit::Exit { code: Exit::RELOAD.0, reason });
-                return None;
-            }
+            ReloadPlan::Exit => return self.exit(&due),
             ReloadPlan::Run { command, timeout } => {
-                let changed = self.owed.changed.join("\n");
-                self.spawn(id, command.clone(), Some(changed), *timeout);
+                let changed = self.changed(&due);
+                self.spawn(id, command.clone(), Some(changed.join("\n")), *timeout);
             }
         }
-        self.owed.current = Some((id, due));
+        self.owed.current = Some(Current { id, due, publishes: self.owed.publishes });
+        None
+    }
+
+    fn exit(&mut self, due: &Due) -> Option<Failure> {
+        let reason = format!("{} changed, and its `reload` is `exit`", self.changed(due).join(", "));
+        for group in self.owed.pay(due, self.owed.publishes) {
+            self.settled(group);
+        }
+        if !self.control.has_init() {
+            return Some(Failure::new(Exit::RELOAD, reason));
+        }
+        self.control.tell(&ToInit::Exit { code: Exit::RELOAD.0, reason });
         None
     }
 
@@ -150,51 +197,56 @@ impl Worker<'_> {
         self.control.tell(&ToInit::Reload { id, process: process.to_owned(), action });
     }
 
-    fn changed_names(&self) -> String {
-        if self.owed.changed.is_empty() { "a target".to_owned() } else { self.owed.changed.join(", ") }
+    /// The targets that changed since the last reload of these groups; all of them where a former worker published.
+    fn changed(&self, due: &Due) -> Vec<String> {
+        let mut changed: Vec<String> = Vec::new();
+        for &group in &due.groups {
+            let known = &self.groups[group].changed;
+            let all = self.plan.groups[group].templates.iter().map(|template| template.to.to_string());
+            let targets: Vec<String> = if known.is_empty() { all.collect() } else { known.clone() };
+            changed.extend(targets.into_iter().filter(|target| !changed.contains(target)).collect::<Vec<_>>());
+        }
+        changed
     }
 
     /// init answered.
     pub(super) fn reloaded(&mut self, id: u64, outcome: Outcome, now: Instant) {
-        let Some((_, due)) = self.owed.current.take_if(|(current, _)| *current == id) else { return };
+        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         match outcome {
-            Outcome::Done => self.paid(&due, &describe(&due.reload)),
+            Outcome::Done => self.paid(&current, Some(&describe(&current.due.reload))),
             // It will start on the new files: nothing to tell, nothing owed.
-            Outcome::NotRunning => self.paid(&due, ""),
+            Outcome::NotRunning => self.paid(&current, None),
             Outcome::Failed(reason) => {
-                let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&due.reload)));
-                self.owe_still(&due, complaint, now);
+                let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&current.due.reload)));
+                self.owe_still(&current.due, complaint, now);
             }
         }
     }
 
     /// A reload command ended.
     pub(super) fn reload_command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) {
-        let Some((_, due)) = self.owed.current.take_if(|(current, _)| *current == id) else { return };
+        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         if result.accepted() {
-            self.paid(&due, &describe(&due.reload));
-        } else if let ReloadPlan::Run { command, .. } = &due.reload {
-            self.owe_still(&due, result.complaint("reload", command), now);
+            self.paid(&current, Some(&describe(&current.due.reload)));
+        } else if let ReloadPlan::Run { command, .. } = &current.due.reload {
+            self.owe_still(&current.due, result.complaint("reload", command), now);
         }
     }
 
-    fn paid(&mut self, due: &Due, done: &str) {
-        for group in self.owed.pay(due) {
+    fn paid(&mut self, current: &Current, done: Option<&str>) {
+        if let Some(done) = done {
+            crate::info!("reloaded {done} ({} changed)", self.changed(&current.due).join(", "));
+        }
+        for group in self.owed.pay(&current.due, current.publishes) {
             self.settled(group);
-        }
-        if !done.is_empty() {
-            crate::info!("reloaded {done} ({} changed)", self.changed_names());
-        }
-        if self.owed.entries.is_empty() {
-            self.owed.pause = None;
-            self.owed.changed.clear();
         }
     }
 
     fn owe_still(&mut self, due: &Due, complaint: Complaint, now: Instant) {
-        self.owed.fail(now);
+        self.owed.fail(due, now);
         for &group in &due.groups {
-            if !std::mem::replace(&mut self.groups[group].remembered, true)
+            if self.owed.owes(group)
+                && !std::mem::replace(&mut self.groups[group].remembered, true)
                 && let Err(error) =
                     crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
             {
@@ -261,4 +313,55 @@ fn signal_group(pgid: i32, signal: i32) {
     // SAFETY: no memory is involved. The group is a command's of ours that was not reaped yet; one that is gone already
     // is what was wanted.
     unsafe { libc::kill(-pgid, signal) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str) -> ReloadPlan {
+        ReloadPlan::Run { command: vec![name.into()], timeout: Duration::from_secs(1) }
+    }
+    fn hup() -> ReloadPlan {
+        ReloadPlan::Signal { process: "main".into(), signal: 1 }
+    }
+    fn ready(owed: &Owed, now: Instant) -> Vec<(usize, ReloadPlan)> {
+        owed.ready(now).map(|entry| (entry.group, entry.reload.clone())).collect()
+    }
+
+    #[test]
+    fn a_failing_command_holds_back_its_own_group_only() {
+        let now = Instant::now();
+        let mut owed = Owed::default();
+        owed.add(0, [&run("a"), &hup()]);
+        owed.add(1, [&hup()]);
+        owed.fail(&Due { reload: run("a"), groups: vec![0] }, now);
+        assert_eq!(ready(&owed, now), [(1, hup())]);
+        assert_eq!(owed.pay(&Due { reload: hup(), groups: vec![1] }, 2), [1]);
+        assert_eq!(owed.due(), Some(now + super::super::retry::BASE));
+        assert_eq!(ready(&owed, owed.due().unwrap()), [(0, run("a")), (0, hup())]);
+    }
+
+    #[test]
+    fn a_publish_during_a_reload_is_not_paid_by_it() {
+        let mut owed = Owed::default();
+        owed.add(0, [&hup()]);
+        let began = owed.publishes;
+        owed.add(0, [&hup()]);
+        let due = Due { reload: hup(), groups: vec![0] };
+        assert!(owed.pay(&due, began).is_empty());
+        assert!(owed.owes(0));
+        assert_eq!(owed.pay(&due, owed.publishes), [0]);
+    }
+
+    #[test]
+    fn a_newer_publish_overtakes_the_pause_of_a_failure() {
+        let now = Instant::now();
+        let mut owed = Owed::default();
+        owed.add(0, [&run("a")]);
+        owed.fail(&Due { reload: run("a"), groups: vec![0] }, now);
+        assert!(ready(&owed, now).is_empty());
+        owed.add(0, [&run("a")]);
+        assert_eq!(ready(&owed, now), [(0, run("a"))]);
+    }
 }

@@ -1,13 +1,14 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
-use super::group::{Group, Job, What};
-use super::{Worker, processes_of};
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan};
+use super::group::{Files, Group, Job, What};
+use super::seen::Seen;
+use super::{Worker, concerns};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
-use crate::publish::command::CommandResult;
-use crate::publish::{AfterError, Changes, CommitError, Committed, Places, PublishError, Rendered, Staged};
+use crate::publish::command::{CommandResult, CommandStatus};
+use crate::publish::{AfterError, Changes, CommitError, Committed, Outcome, Places, PublishError, Rendered, Staged};
 use crate::source::Retry;
 use crate::source::layers::State;
 use crate::template::Context;
@@ -26,19 +27,26 @@ impl<'p> Worker<'p> {
     /// Publishes every group that is due.
     pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
         for index in 0..self.groups.len() {
-            let group = &self.groups[index];
-            if !matches!(group.job, Job::Idle) {
-                continue;
-            }
+            let due = self.publish_at(index);
             // Before the first publish nobody watches the files: nothing to settle, nothing to throttle.
-            let due = group.schedule.due().is_some_and(|due| self.starting(index) || due <= now);
-            if due {
+            if due.is_some_and(|due| self.starting(index) || due <= now) {
                 self.groups[index].schedule.begin();
                 let outcome = self.publish(index, now);
                 self.settle(index, outcome, now)?;
             }
         }
         Ok(())
+    }
+
+    /// When a group is to be published next, unless it waits for something else first: the start gate, its own check, or,
+    /// where its check looks at files in place, that of another group: two changes at once would be refused for each
+    /// other's mistakes.
+    pub(super) fn publish_at(&self, index: usize) -> Option<Instant> {
+        let group = &self.groups[index];
+        let checks_in_place = |index: usize| self.plan.groups[index].check.as_ref().is_some_and(|it| !it.on_staged());
+        let busy = group.job.command().is_some()
+            || checks_in_place(index) && self.groups.iter().any(|other| matches!(other.job, Job::CheckCommitted(..)));
+        if busy || !self.gate_probes.is_empty() { None } else { group.schedule.due() }
     }
 
     /// Nothing depends on this group yet: what fails now ends the start.
@@ -75,7 +83,24 @@ impl<'p> Worker<'p> {
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
         let plan = self.plan;
         let group = &plan.groups[index];
-        let rendered = self.render(index)?;
+        if self.groups[index].files == Files::Mixed {
+            self.unmix(index)?;
+        }
+        let mut rendered = self.render(index)?;
+        let contents = self.keys.contents(&rendered);
+        if let Some(seen) = &self.groups[index].seen {
+            if seen.is(&contents, &group.templates) {
+                self.equal(index);
+                return Ok(());
+            }
+            // What was printed cannot be read back: the same is not printed again.
+            let mut at = 0..;
+            rendered.retain(|one| {
+                let at = at.next().unwrap_or_default();
+                one.template.to != TargetPlan::Stdout || !seen.is_content(at, contents[at])
+            });
+        }
+        self.groups[index].rendered = contents;
         let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
@@ -86,6 +111,7 @@ impl<'p> Worker<'p> {
             fingerprint: changes.fingerprint(),
             content: changes.content_changed(),
             several: changes.targets().count() > 1,
+            owed_before: self.owed.owes(index),
         };
         if what.content && self.groups[index].refused == Some(what.fingerprint) {
             // Said when it was refused; another input may change it.
@@ -107,10 +133,31 @@ impl<'p> Worker<'p> {
 
     /// The targets are what they should be already: whatever was held for this group may run.
     fn equal(&mut self, index: usize) {
-        self.groups[index].done = true;
-        self.groups[index].refused = None;
-        self.groups[index].schedule.rest();
+        let group = &mut self.groups[index];
+        group.done = true;
+        group.refused = None;
+        group.schedule.rest();
+        self.see(index);
         self.unhold(index);
+    }
+
+    fn see(&mut self, index: usize) {
+        let contents = self.groups[index].rendered.clone();
+        self.groups[index].seen = Some(Seen::now(contents, &self.plan.groups[index].templates));
+    }
+
+    /// Old beside new, or refused content that could not be taken back: the journal says how to undo it.
+    fn unmix(&mut self, index: usize) -> Result<(), Problem> {
+        let plan = &self.plan.groups[index];
+        for done in crate::publish::recover(std::slice::from_ref(plan), self.plan.state_dir.as_deref()) {
+            if let Outcome::Mixed(complaint) = done.outcome {
+                let (exit, retry) = (Exit::CANNOT_WRITE, Retry::Later);
+                return Err(Problem::Write(PublishError { exit, complaint, retry }));
+            }
+        }
+        self.groups[index].files = Files::Whole;
+        self.unhold(index);
+        Ok(())
     }
 
     fn commit(
@@ -121,7 +168,7 @@ impl<'p> Worker<'p> {
         what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        if self.started && what.content {
+        if self.tells() && what.content {
             // Told before the first rename, so that it outlives this worker.
             self.owe(index);
         }
@@ -131,11 +178,12 @@ impl<'p> Worker<'p> {
         }
         let committed = match staged.commit() {
             Ok(committed) => committed,
-            Err(CommitError { error, state }) => {
-                if state == AfterError::Undone {
-                    self.unhold(index);
-                    self.disown(index);
-                }
+            Err(CommitError { error, state: AfterError::Undone }) => {
+                self.undone(index, what);
+                return Err(Problem::Write(error));
+            }
+            Err(CommitError { error, state: AfterError::Mixed }) => {
+                self.groups[index].files = Files::Mixed;
                 return Err(Problem::Write(error));
             }
         };
@@ -149,8 +197,34 @@ impl<'p> Worker<'p> {
         }
     }
 
+    /// The old files are back. What an older publish owes stays owed.
+    fn undone(&mut self, index: usize, what: What) {
+        self.unhold(index);
+        if !what.owed_before {
+            self.disown(index);
+        }
+    }
+
+    /// Takes a committed group back; what cannot be taken back must not be used.
+    fn take_back(&mut self, index: usize, committed: Committed, what: What) -> Result<(), Problem> {
+        match committed.roll_back() {
+            Ok(()) => {
+                self.undone(index, what);
+                Ok(())
+            }
+            Err(error) => {
+                self.groups[index].files = Files::Mixed;
+                Err(Problem::Write(error))
+            }
+        }
+    }
+
     fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
-        committed.checked().map_err(Problem::Write)?;
+        if let Err(error) = committed.checked() {
+            // Without its journal a crash would undo what somebody was told of.
+            self.take_back(index, committed, what)?;
+            return Err(Problem::Write(error));
+        }
         self.unhold(index);
         let targets: Vec<String> = committed.targets().iter().map(|path| path.display().to_string()).collect();
         for target in &targets {
@@ -164,14 +238,31 @@ impl<'p> Worker<'p> {
         }
         group.done = true;
         group.refused = None;
-        if self.owes(index) {
+        self.see(index);
+        if self.owed.owes(index) {
             // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
-            self.groups[index].committed = Some(committed);
-            self.note_changed(targets);
+            let group = &mut self.groups[index];
+            group.committed = Some(committed);
+            for target in targets {
+                if !group.changed.contains(&target) {
+                    group.changed.push(target);
+                }
+            }
         } else {
             committed.finish();
         }
+        self.reconsider(index, now);
         Ok(())
+    }
+
+    /// A check of files in place may have refused one group for another's content: that one changed.
+    fn reconsider(&mut self, published: usize, now: Instant) {
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let in_place = self.plan.groups[index].check.as_ref().is_some_and(|check| !check.on_staged());
+            if index != published && in_place && group.refused.take().is_some() {
+                group.schedule.changed(now);
+            }
+        }
     }
 
     /// A check of a group ended.
@@ -185,17 +276,26 @@ impl<'p> Worker<'p> {
                 drop(staged);
                 return self.refused(index, what, result, now);
             }
-            Job::CheckCommitted(_, committed, what) => match committed.roll_back() {
-                Ok(()) => {
-                    self.unhold(index);
-                    self.disown(index);
-                    return self.refused(index, what, result, now);
+            Job::CheckCommitted(_, committed, what) => match self.take_back(index, *committed, what) {
+                Ok(()) => return self.refused(index, what, result, now),
+                Err(problem) => {
+                    self.groups[index].refused = Some(what.fingerprint);
+                    Err(problem)
                 }
-                // Old beside new: what uses the group stays held until it is published whole.
-                Err(error) => Err(Problem::Write(error)),
             },
         };
         self.settle(index, outcome, now)
+    }
+
+    /// The loop ends in the middle of checks: what is unchecked does not stay.
+    pub(super) fn abandon(&mut self) {
+        for index in 0..self.groups.len() {
+            if let Job::CheckCommitted(_, committed, what) = std::mem::replace(&mut self.groups[index].job, Job::Idle)
+                && let Err(Problem::Write(error)) = self.take_back(index, *committed, what)
+            {
+                crate::error!("{}", error.complaint);
+            }
+        }
     }
 
     fn refused(&mut self, index: usize, what: What, result: &CommandResult, now: Instant) -> Result<(), Failure> {
@@ -206,10 +306,19 @@ impl<'p> Worker<'p> {
         if let Some(empty) = self.empty_list(index) {
             complaint.hint = Some(empty);
         }
-        self.groups[index].refused = Some(what.fingerprint);
-        self.groups[index].schedule.rest();
+        if !self.starting(index) {
+            complaint.hint.get_or_insert("the old files stay; it is tried again when an input changes".into());
+        }
         if self.starting(index) {
             return Err(complaint.exit(Exit::DATA));
+        }
+        match result.status {
+            // It did not say no: it may accept the same content another time.
+            CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),
+            CommandStatus::Exited(_) | CommandStatus::Signaled(_) => {
+                self.groups[index].refused = Some(what.fingerprint);
+                self.groups[index].schedule.rest();
+            }
         }
         self.complain(&[complaint], now);
         Ok(())
@@ -234,7 +343,7 @@ impl<'p> Worker<'p> {
 
     /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
     fn hold(&mut self, index: usize) {
-        let held = processes_of(self.plan.groups[index].reloads());
+        let held = concerns(self.plan, index);
         if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
             self.control.tell(&ToInit::Hold(held));
         }
@@ -245,14 +354,9 @@ impl<'p> Worker<'p> {
         if !std::mem::take(&mut self.groups[index].held) {
             return;
         }
-        let others: Vec<String> = self
-            .groups
-            .iter()
-            .zip(&self.plan.groups)
-            .filter(|(group, _)| group.held)
-            .flat_map(|(_, plan)| processes_of(plan.reloads()))
-            .collect();
-        let mut free = processes_of(self.plan.groups[index].reloads());
+        let holding = (0..self.groups.len()).filter(|&other| self.groups[other].held);
+        let others: Vec<String> = holding.flat_map(|other| concerns(self.plan, other)).collect();
+        let mut free = concerns(self.plan, index);
         free.retain(|process| !others.contains(process));
         if !free.is_empty() {
             self.control.tell(&ToInit::Release(free));
@@ -292,7 +396,7 @@ impl<'p> Worker<'p> {
 
     /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
     fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
-        let reloaded = processes_of(group.reloads());
+        let reloaded = super::processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
         let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;

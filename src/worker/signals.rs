@@ -1,29 +1,55 @@
-//! Without init (`exec`, `render`, `check`) there is no child to be transparent for: HUP, INT, QUIT and TERM end proem.
+//! Without init (`exec`, `render`) there is no child to be transparent for: HUP, INT, QUIT and TERM end proem, and so does
+//! main's own stop signal.
 
+use crate::config::plan::Plan;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
+use std::thread::JoinHandle;
 
 /// What ends proem where it has no child.
-pub const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+pub fn ending(plan: &Plan) -> Vec<i32> {
+    let mut signals = vec![SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+    let stop_signals = plan.processes.iter().filter_map(|process| process.stop_signal);
+    // Those that signal-hook refuses to handle are none that a program is stopped by.
+    let handled = |signal: &i32| !signal_hook::consts::FORBIDDEN.contains(signal);
+    signals.extend(stop_signals.filter(handled));
+    signals
+}
 
-/// Feeds the signals that end proem to `feed`, until that says that nobody listens any more.
+/// A thread that waits for signals.
+#[derive(Debug)]
+pub struct Listener {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Ends the thread: what it took has been fed when this returns, and what arrives later stays pending.
+    pub fn stop(self) {
+        self.handle.close();
+        // It cannot panic; there is nothing to do if it did.
+        let _ = self.thread.join();
+    }
+}
+
+/// Feeds these signals to `feed`, until that says that nobody listens any more.
 ///
 /// Signals have been blocked since the first instructions of `main`, so one that came earlier is delivered now: nothing
 /// is lost, and as PID 1 (where the kernel drops a signal without a handler) neither.
-pub fn listen(feed: impl Fn(i32) -> bool + Send + 'static) {
-    let mut signals = match Signals::new(ENDING) {
-        Ok(signals) => signals,
-        Err(error) => {
-            crate::warn!("failed to handle signals: {error}\n  hint: only KILL ends proem while it waits");
-            return;
-        }
+pub fn listen(signals: Vec<i32>, feed: impl Fn(i32) -> bool + Send + 'static) -> Option<Listener> {
+    let refused = |error: std::io::Error| {
+        crate::warn!("failed to handle signals: {error}\n  hint: only KILL ends proem while it waits");
     };
-    super::thread("signals", move || {
-        crate::os::inherited::unblock(&ENDING);
-        for signal in signals.forever() {
+    let mut received = Signals::new(&signals).map_err(refused).ok()?;
+    let handle = received.handle();
+    let body = move || {
+        crate::os::inherited::unblock(&signals);
+        for signal in received.forever() {
             if !feed(signal) {
                 return;
             }
         }
-    });
+    };
+    let thread = super::builder("signals").spawn(body).map_err(refused).ok()?;
+    Some(Listener { handle, thread })
 }

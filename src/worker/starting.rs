@@ -1,5 +1,6 @@
 //! The start: what is waited for, when start gives up, and what init is told once everything is published.
 
+use super::group::Files;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
@@ -29,16 +30,26 @@ impl Worker<'_> {
                 }
             });
         }
-        if !self.control.has_init() && !self.listening {
-            self.listening = true;
+        if !self.control.has_init() && self.listener.is_none() {
             let feed = self.sender.clone();
-            super::signals::listen(move |signal| feed.send(Event::Signal(signal)).is_ok());
+            let ends = super::signals::ending(self.plan);
+            self.listener = super::signals::listen(ends, move |signal| feed.send(Event::Signal(signal)).is_ok());
         }
+    }
+
+    /// A signal that arrived while the loop was ending. From here on signals stay pending.
+    pub(super) fn last_signal(&mut self) -> Option<super::Ended> {
+        self.listener.take()?.stop();
+        self.events.try_iter().find_map(|event| match event {
+            Event::Signal(signal) => Some(super::Ended::Signal(signal)),
+            _ => None,
+        })
     }
 
     /// Starts the probes of the start gate: each on its own thread until it is up.
     pub(super) fn start_probes(&mut self) {
-        for (index, probe) in self.plan.wait_for.iter().enumerate() {
+        for &index in self.gate_probes.keys() {
+            let probe = &self.plan.wait_for[index];
             let (probe, feed) = (probe.clone(), self.sender.clone());
             super::thread("probe", move || {
                 loop {
@@ -63,31 +74,27 @@ impl Worker<'_> {
         Err(Failure { exit: self.exit_of(group), complaints })
     }
 
-    /// Whether waiting for this source can help. A run that watches nothing reads a file that is there only once: a
-    /// mistake in it, or in the template, is said at once and not after `wait`.
+    /// Whether waiting for this source can help. A run that watches nothing reads files once: a mistyped path, a mistake in
+    /// a file or in the template is said at once and not after `wait`. (`--wait-for file:…` waits for a file.)
     fn may_help(&self, source: usize) -> bool {
         let remote =
             |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.store.is_some());
         let watched = self.mode.watches() || self.sources[source].layers.iter().any(remote);
-        self.layers.can_change(source) && (watched || self.layers.may_arrive(source))
+        self.layers.can_change(source) && watched
     }
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
     pub(super) fn start_gate(&mut self, now: Instant) -> Result<(), Failure> {
+        let (checking, unread) = (self.is_checking(), self.is_unread());
         let Some(gate) = &mut self.gate else { return Ok(()) };
-        if self.gate_probes.is_empty() && self.groups.iter().all(|group| group.done) {
-            self.gate = None;
-            self.blocked.clear();
-            self.start_processes()?;
-            self.started = self.control.has_init();
-            return Ok(());
-        }
-        let checking = self.groups.iter().any(|group| group.job.command().is_some());
         if checking {
-            // A check has a timeout of its own.
+            // It has a timeout of its own, and nothing starts on files that it may refuse.
             return Ok(());
         }
-        let (over, say, progress) = (now >= gate.deadline(), gate.say(now), gate.progress(now));
+        if self.gate_probes.is_empty() && self.groups.iter().all(|group| group.done && group.files == Files::Whole) {
+            return self.open_gate(now);
+        }
+        let (over, say, progress) = (now >= gate.deadline(unread), gate.say(now), gate.progress(now));
         if over {
             let skipped = self.layers.give_up_optional();
             if !skipped.is_empty() && self.gate_probes.is_empty() {
@@ -95,7 +102,7 @@ impl Worker<'_> {
                     self.source_changed(source, now);
                 }
                 self.publish_due(now)?;
-                if self.groups.iter().all(|group| group.done || group.job.command().is_some()) {
+                if self.groups.iter().all(|group| group.done) || self.is_checking() {
                     return Ok(());
                 }
             }
@@ -103,11 +110,32 @@ impl Worker<'_> {
         }
         if say {
             for Complaint { message, hint } in self.missing() {
-                let line = Complaint { message: format!("{message} ({progress})"), hint };
+                // What follows the first line is an excerpt of the template.
+                let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
+                let line = Complaint { message: format!("{first} ({progress}){rest}"), hint };
                 crate::warn!("{line}");
             }
         }
         Ok(())
+    }
+
+    fn open_gate(&mut self, now: Instant) -> Result<(), Failure> {
+        self.gate = None;
+        self.blocked.clear();
+        self.start_processes()?;
+        self.started = self.control.has_init();
+        if self.started {
+            // What has only just begun to start is not told at once of the next change: it may have no handler yet.
+            for group in &mut self.groups {
+                group.schedule.published(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a source that is used has not answered at all yet.
+    pub(super) fn is_unread(&self) -> bool {
+        (0..self.sources.len()).any(|source| self.layers.is_unread(source))
     }
 
     /// Everything that start waits for, each said once.
@@ -159,6 +187,16 @@ impl Worker<'_> {
             State::Ready { .. } => false,
         });
         if unreachable { Exit::UNAVAILABLE } else { Exit::DATA }
+    }
+
+    /// While start waits, main's own stop signal ends it as TERM does: an image's STOPSIGNAL is what `docker stop` sends.
+    /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
+    pub(super) fn tell_stop_signals(&self) {
+        for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
+            if let Ok(spec) = crate::commands::process_spec(process, self.plan) {
+                self.control.tell(&ToInit::Process(Box::new(spec)));
+            }
+        }
     }
 
     /// Everything is published and checked: init may start the processes.

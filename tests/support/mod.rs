@@ -8,9 +8,12 @@
 pub mod docker;
 pub mod http;
 pub mod images;
+pub mod inits;
+pub mod namespace;
 pub mod ports;
 pub mod procs;
 pub mod proem;
+pub mod pty;
 pub mod server;
 pub mod service;
 pub mod wait;

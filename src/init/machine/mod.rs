@@ -224,6 +224,11 @@ impl Machine {
         self.worker.pid()
     }
 
+    /// Whether a child is one that init started: not an orphan.
+    pub fn knows(&self, pid: i32) -> bool {
+        self.worker.pid() == Some(pid) || self.processes.iter().any(|process| process.pid() == Some(pid))
+    }
+
     /// Process groups that are known to be ours, for where /proc cannot tell.
     pub fn groups(&self) -> Vec<i32> {
         let worker = self.worker.pid().into_iter().chain(self.worker.commands());

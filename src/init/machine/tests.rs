@@ -1,5 +1,6 @@
 use super::*;
 use crate::link::{Outcome, ReloadAction};
+use crate::os::confine::Confinement;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -21,6 +22,9 @@ fn spec() -> ProcessSpec {
         rewrite: BTreeMap::new(),
         exit_codes: BTreeMap::new(),
         linger: Duration::from_secs(2),
+        confinement: Confinement::default(),
+        parent_death_signal: None,
+        session: false,
     }
 }
 

@@ -111,7 +111,7 @@ impl Machine {
         self.worker.state = State::Alive { pid, since: now, kill_at: None };
         let owed = self.worker.owed.iter().cloned().collect();
         let held = self.held.iter().cloned().collect();
-        out.push(Action::Tell(ToWorker::Welcome { started: self.started, owed, held }));
+        out.push(Action::Tell(ToWorker::Welcome { started: self.started || self.start_wanted, owed, held }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {

@@ -1,0 +1,162 @@
+//! tini 0.19's options.
+
+use super::getopt::{self, Options};
+use super::{LICENSE, MISTAKE, Said, Settings, Wanted, version};
+use crate::log::Level;
+use crate::os::signals;
+use std::ffi::{OsStr, OsString};
+
+const OPTIONS: Options = Options { short: "hvwgle:sp:", long: &[] };
+
+/// `-s` and `TINI_SUBREAPER` are accepted and change nothing: whoever is not PID 1 becomes a subreaper by itself.
+pub fn read(name: &str, arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Wanted {
+    if let [only] = arguments
+        && only == "--version"
+    {
+        return Said::output(banner());
+    }
+    let given = match getopt::read(&OPTIONS, arguments) {
+        Ok(given) => given,
+        Err(mistake) => return Said::error(format!("{name}: {mistake}\n{}", usage(name)), MISTAKE),
+    };
+    let number = |text: &OsStr| text.to_str().and_then(|text| text.trim().parse::<u32>().ok());
+    let mut verbosity = 1;
+    if let Some(text) = variable("TINI_VERBOSITY") {
+        let Some(number) = number(&text) else {
+            return refuse(name, "TINI_VERBOSITY", &text);
+        };
+        verbosity = number;
+    }
+    let mut settings = Settings { group: variable("TINI_KILL_PROCESS_GROUP").is_some(), ..Settings::default() };
+    for (option, value) in given.options {
+        let value = value.unwrap_or_default();
+        match option {
+            'h' => return Said::output(usage(name)),
+            'l' => return Said::output(LICENSE),
+            'v' => verbosity = verbosity.saturating_add(1),
+            'w' => settings.orphans = Level::Warn,
+            'g' => settings.group = true,
+            'e' => match number(value).and_then(|code| u8::try_from(code).ok()) {
+                Some(code) => _ = settings.exit_codes.insert(code, 0),
+                None => return refuse(name, "-e", value),
+            },
+            'p' => match value.to_str().and_then(signals::parse) {
+                Some(signal) => settings.parent_death_signal = Some(signal),
+                None => return refuse(name, "-p", value),
+            },
+            _ => {}
+        }
+    }
+    if given.rest.is_empty() {
+        return Said::error(usage(name), MISTAKE);
+    }
+    settings.argv = given.rest.to_vec();
+    settings.log = match verbosity {
+        0 => Level::Error,
+        1 => Level::Warn,
+        2 => Level::Info,
+        _ => Level::Debug,
+    };
+    Wanted::Run(settings)
+}
+
+fn refuse(name: &str, option: &str, value: &OsStr) -> Wanted {
+    Said::error(format!("{name}: Not a valid option for {option}: {}", value.to_string_lossy()), MISTAKE)
+}
+
+/// Docker reads the version after these words.
+fn banner() -> String {
+    format!("tini version {}", version("0.19.0"))
+}
+
+fn usage(name: &str) -> String {
+    format!(
+        "{name} ({})\n\
+Usage: {name} [OPTIONS] PROGRAM -- [ARGS] | --version
+
+Execute a program under the supervision of a valid init process (proem, called as {name})
+
+Command line options:
+
+  --version: Show version and exit.
+  -h: Show this help message and exit.
+  -s: Accepted; whoever is not PID 1 becomes a subreaper by itself.
+  -p SIGNAL: Trigger SIGNAL when parent dies, e.g. \"-p SIGKILL\".
+  -v: Generate more verbose output. Repeat up to 3 times.
+  -w: Print a warning when processes are getting reaped.
+  -g: Send signals to the child's process group.
+  -e EXIT_CODE: Remap EXIT_CODE (from 0 to 255) to 0.
+  -l: Show license and exit.
+
+Environment variables:
+
+  TINI_SUBREAPER: Accepted, as -s.
+  TINI_VERBOSITY: Set the verbosity level (default: 1).
+  TINI_KILL_PROCESS_GROUP: Send signals to the child's process group.",
+        banner()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(words: &[&str], variables: &[(&str, &str)]) -> Wanted {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        read("tini", &words, variable)
+    }
+
+    fn run(words: &[&str], variables: &[(&str, &str)]) -> Settings {
+        match wanted(words, variables) {
+            Wanted::Run(settings) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn says(words: &[&str]) -> Said {
+        match wanted(words, &[]) {
+            Wanted::Say(said) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_and_their_variables() {
+        let settings = run(&["-gws", "-e", "143", "-e3", "-p", "SIGKILL", "-vv", "--", "sh", "-c", "x"], &[]);
+        assert_eq!(settings.argv, ["sh", "-c", "x"]);
+        assert!(settings.group);
+        assert_eq!((settings.log, settings.orphans), (Level::Debug, Level::Warn));
+        assert_eq!(settings.exit_codes.into_iter().collect::<Vec<_>>(), [(3, 0), (143, 0)]);
+        assert_eq!(settings.parent_death_signal, Some(libc::SIGKILL));
+        let settings =
+            run(&["sh"], &[("TINI_KILL_PROCESS_GROUP", ""), ("TINI_VERBOSITY", "0"), ("TINI_SUBREAPER", "")]);
+        assert!(settings.group && settings.log == Level::Error);
+        assert_eq!(run(&["--", "sh"], &[]), Settings { argv: vec!["sh".into()], ..Settings::default() });
+    }
+
+    #[test]
+    fn mistakes_are_one() {
+        for (words, text) in [
+            (&["-Z"][..], "tini: invalid option -- 'Z'\ntini ("),
+            (&[], "tini (tini version 0.19.0_proem-"),
+            (&["-p", "FOO", "sh"], "tini: Not a valid option for -p: FOO"),
+            (&["-e", "256", "sh"], "tini: Not a valid option for -e: 256"),
+            (&["--version", "sh"], "tini: unrecognized option '--version'"),
+        ] {
+            let said = says(words);
+            assert!(said.text.starts_with(text), "{}", said.text);
+            assert_eq!((said.exit, said.on), (MISTAKE, super::super::Stream::Error));
+        }
+        assert!(matches!(wanted(&["sh"], &[("TINI_VERBOSITY", "x")]), Wanted::Say(_)));
+    }
+
+    #[test]
+    fn what_is_said_goes_to_standard_output() {
+        for words in [&["--version"][..], &["-h"], &["-l"]] {
+            let said = says(words);
+            assert_eq!((said.exit, said.on), (crate::exit::Exit::OK, super::super::Stream::Output));
+            assert!(said.text.contains("proem"), "{}", said.text);
+        }
+    }
+}

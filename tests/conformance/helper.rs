@@ -1,0 +1,127 @@
+//! The main processes of the cases, where a shell cannot do it: this program again, called with `@NAME`.
+
+use crate::support::namespace::{reset_signals, set_ignored, set_mask};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// Becomes the helper that the arguments name, if they do.
+pub fn run() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["@signals"] => signals(1),
+        ["@signals", "child"] => signals(2),
+        ["@orphans", count] => orphans(count.parse().unwrap()),
+        ["@foreground"] => foreground(),
+        ["@background", command @ ..] => background(command),
+        ["@ignoring-chld", command @ ..] => ignoring_chld(command),
+        _ => {}
+    }
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: ends the helper; what it said is written.
+    unsafe { libc::_exit(code) }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    // Nobody listens any more: the case is over.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        exit(1);
+    }
+}
+
+/// Says `ready`, then each signal that arrives, as `main got N`; with two processes the second says `child got N`.
+fn signals(processes: u32) -> ! {
+    set_mask(u64::MAX);
+    let mut name = "main";
+    if processes == 2 {
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            name = "child";
+        }
+    }
+    say(&format!("{name} ready"));
+    let all = u64::MAX;
+    loop {
+        // SAFETY: a live 8-byte set; neither siginfo nor a timeout is asked for.
+        let signal = unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const all, 0usize, 0usize, 8usize) };
+        if signal > 0 && signal != libc::c_long::from(libc::SIGCHLD) {
+            say(&format!("{name} got {signal}"));
+        }
+    }
+}
+
+/// Double-forks processes that all end at once; says how many there were, then `released` once all have been told.
+fn orphans(count: u32) -> ! {
+    // All of them hold the reading end; that no writer is left ends them.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (mut ready, parent) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread, and so have its children.
+    let middle = unsafe { libc::fork() };
+    if middle == 0 {
+        drop(writer);
+        let mut forked = 0u32;
+        for _ in 0..count {
+            // SAFETY: as above.
+            match unsafe { libc::fork() } {
+                0 => {
+                    let mut byte = 0u8;
+                    // SAFETY: reads into a live byte, then ends without any exit handler.
+                    unsafe {
+                        libc::read(std::os::fd::AsRawFd::as_raw_fd(&reader), (&raw mut byte).cast(), 1);
+                        libc::_exit(0);
+                    }
+                }
+                -1 => break,
+                _ => forked += 1,
+            }
+        }
+        let _ = (&parent).write_all(&forked.to_ne_bytes());
+        exit(0);
+    }
+    drop(parent);
+    let mut forked = [0; 4];
+    std::io::Read::read_exact(&mut ready, &mut forked).unwrap();
+    let mut status = 0;
+    // SAFETY: reaps the child that was just forked.
+    unsafe { libc::waitpid(middle, &raw mut status, 0) };
+    say(&format!("forked {}", u32::from_ne_bytes(forked)));
+    drop((writer, reader));
+    say("released");
+    loop {
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// Says whether its own process group is in the foreground of its terminal.
+fn foreground() -> ! {
+    // SAFETY: both ask the kernel and touch no memory.
+    let own = unsafe { libc::tcgetpgrp(0) == libc::getpgrp() };
+    say(if own { "in the foreground" } else { "in the background" });
+    exit(0)
+}
+
+/// A session leader that keeps the foreground and starts a command in the background; ends with its code.
+fn background(argv: &[&str]) -> ! {
+    let mut command = Command::new(argv[0]);
+    command.args(&argv[1..]).process_group(0);
+    // SAFETY: system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            reset_signals();
+            Ok(())
+        })
+    };
+    exit(command.status().unwrap().code().unwrap_or(255))
+}
+
+/// Becomes a command that inherits SIGCHLD as ignored, which no shell can pass on.
+fn ignoring_chld(argv: &[&str]) -> ! {
+    let mut command = Command::new(argv[0]);
+    set_ignored(libc::SIGCHLD, true);
+    panic!("{}", command.args(&argv[1..]).exec())
+}
