@@ -46,6 +46,7 @@ impl Machine {
     /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
     pub(super) fn on_reaped(&mut self, now: Instant, left: bool, out: &mut Vec<Action>) {
         let linger = self.linger();
+        let worker = self.worker.pid().is_some();
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Over => {}
@@ -54,6 +55,10 @@ impl Machine {
                 out.push(Action::Exit(ending.exit));
             }
             Phase::Looking => {
+                // The worker ends its commands and removes what it staged.
+                if worker {
+                    out.push(Action::Unlink);
+                }
                 out.push(Action::Sweep { signal: libc::SIGTERM });
                 // What is stopped gets its TERM only when it goes on.
                 out.push(Action::Sweep { signal: libc::SIGCONT });
