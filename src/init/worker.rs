@@ -96,6 +96,8 @@ fn be_worker(main: &mut WorkerMain<'_>, ours: OwnedFd, theirs: OwnedFd) -> ! {
     fds::null_stdin();
     fds::close_from_3(&[theirs.as_raw_fd()]);
     inherited::ordinary_signals();
+    // At the end TERM goes to everybody; the worker's is the end of the link.
+    inherited::ignore(libc::SIGTERM);
     // Where panics unwind (debug builds, tests), one must not unwind into a second init.
     let exit = catch_unwind(AssertUnwindSafe(|| main(theirs))).unwrap_or(Exit::INTERNAL);
     // Nobody reads what cannot be written any more.

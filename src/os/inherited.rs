@@ -128,6 +128,11 @@ pub fn ordinary_signals() {
     set_mask(0);
 }
 
+/// Ignores a signal that [`Inherited::restore_in_child`] puts back.
+pub fn ignore(signal: i32) {
+    set_ignored(signal, true);
+}
+
 /// The signals of a process that is going to become another program (`exec`) or may wait as PID 1 (`render`): all stay
 /// blocked, so that none is lost before somebody listens; a broken pipe is an error, and leaves nothing pending that
 /// would end the next program.

@@ -38,8 +38,12 @@ impl Ending {
         }
     }
 
-    /// Asks all that is left to go.
-    fn ask(&mut self, now: Instant, linger: Duration, out: &mut Vec<Action>) {
+    /// Asks all that is left to go. The worker, which ignores TERM, is told by the end of its link: it ends its commands
+    /// and removes what it staged.
+    fn ask(&mut self, worker: bool, now: Instant, linger: Duration, out: &mut Vec<Action>) {
+        if worker {
+            out.push(Action::Unlink);
+        }
         out.push(Action::Sweep { signal: libc::SIGTERM });
         // What is stopped gets its TERM only when it goes on.
         out.push(Action::Sweep { signal: libc::SIGCONT });
@@ -59,7 +63,7 @@ impl Machine {
     /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
     pub(super) fn on_reaped(&mut self, now: Instant, left: bool, out: &mut Vec<Action>) {
         let linger = self.linger();
-        let parting = self.worker.is_parting();
+        let (worker, parting) = (self.worker.pid().is_some(), self.worker.is_parting());
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Over => {}
@@ -69,7 +73,7 @@ impl Machine {
             }
             Phase::Looking if parting => ending.phase = Phase::Parting { until: now + GOODBYE },
             Phase::Parting { .. } if parting => {}
-            Phase::Looking | Phase::Parting { .. } => ending.ask(now, linger, out),
+            Phase::Looking | Phase::Parting { .. } => ending.ask(worker, now, linger, out),
             Phase::Lingering { .. } => {}
             // Children of what was just killed have become ours.
             Phase::Killing { .. } => out.push(Action::Sweep { signal: libc::SIGKILL }),
@@ -77,10 +81,10 @@ impl Machine {
     }
 
     pub(super) fn ending_due(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let linger = self.linger();
+        let (linger, worker) = (self.linger(), self.worker.pid().is_some());
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
-            Phase::Parting { until } if until <= now => ending.ask(now, linger, out),
+            Phase::Parting { until } if until <= now => ending.ask(worker, now, linger, out),
             Phase::Lingering { until } if until <= now => {
                 out.push(Action::Sweep { signal: libc::SIGKILL });
                 ending.phase = Phase::Killing { until: now + AFTER_KILL };

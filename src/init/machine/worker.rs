@@ -122,7 +122,9 @@ impl Machine {
         let Some(exit) = decode(status) else { return };
         let State::Alive { since, .. } = self.worker.state else { return };
         // Its commands are nobody's now, and a check that ends late must not be taken for one of the next worker.
-        for group in std::mem::take(&mut self.worker.commands) {
+        // At the end they have had TERM like everybody, and `linger` like everybody.
+        let commands = std::mem::take(&mut self.worker.commands);
+        for group in commands.into_iter().filter(|_| self.ending.is_none()) {
             out.push(Action::Kill { target: Target::Group(group), signal: libc::SIGKILL });
         }
         for process in &mut self.processes {
