@@ -385,7 +385,7 @@ fn a_worker_that_said_goodbye_is_waited_for_before_anybody_is_signalled() {
         } else {
             case.wait(Duration::from_millis(20));
             let sweep = |signal| Action::Sweep { signal };
-            assert_eq!(case.take(), [sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
+            assert_eq!(case.take(), [Action::Unlink, sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
         }
     }
 }
