@@ -31,6 +31,9 @@ fn target<'a>(found: &'a mut Found, long: &str) -> Option<To<'a>> {
         "rewrite" => To::List(&mut options.rewrite),
         "exit-codes" => To::List(&mut options.exit_codes),
         "user" => To::Value(&mut options.user),
+        "workdir" => To::Value(&mut options.workdir),
+        "umask" => To::Value(&mut options.umask),
+        "parent-death-signal" => To::Value(&mut options.parent_death_signal),
         "wait" => To::Value(&mut options.wait),
         "settle" => To::Value(&mut options.settle),
         "throttle" => To::Value(&mut options.throttle),
@@ -163,7 +166,7 @@ mod tests {
                 ArgAction::SetTrue => vec![name],
                 _ => vec![name, "value".to_owned()],
             };
-            assert!(agrees(&value(format!("--{name}"))).is_some(), "--{name}");
+            assert!(agrees(&value(format!("--{name}"))).is_some(), "--{name}: it belongs into `target`");
             if let Some(short) = arg.get_short() {
                 assert!(agrees(&value(format!("-{short}"))).is_some(), "-{short}");
             }
