@@ -3,7 +3,7 @@
 use super::support::proem::SOON;
 use super::support::service::Service;
 use super::support::text;
-use super::{Fixture, SH, file_id, kill_worker, stays, throughout};
+use super::{Fixture, SH, STAY, file_id, kill_worker, main_of, stays, throughout};
 
 /// Refuses what is marked.
 const NO_BAD: &str = "! grep -q BAD \"$@\"\n";
@@ -151,27 +151,39 @@ fn groups_that_are_checked_together_do_not_spoil_each_other() {
     }
 }
 
+/// However proem runs and whatever the check looks at; the stubborn one does not end at TERM.
 #[test]
-fn term_in_the_middle_of_a_check_leaves_the_old_content() {
-    let fixture = Fixture::new(
-        r#"{"a": 1}"#,
-        r#"
-        [template.a]
-        from = "a.tera"
-        to = "a"
-        check = ["/bin/sh", "check.sh"]
-        reload = "none"
-        "#,
-    );
-    fixture.write("check.sh", &format!("[ $(cat a) = 1 ] && exit 0\n{SLOW}"));
-    let mut process = fixture.watch();
-    fixture.becomes(&process, "a", "1");
-    fixture.set(r#"{"a": 2}"#);
-    fixture.appears(&process, "checking");
-    assert_eq!(fixture.read("a"), "2");
-    process.signal(libc::SIGTERM);
-    let output = process.ended(SOON);
-    assert_eq!((output.code, fixture.read("a").as_str()), (143, "1"), "{}", output.stderr);
-    assert!(fixture.kept(".").is_empty(), "{:?}", fixture.kept("."));
-    process.until("nobody is left", || fixture.inhabitants().is_empty().then_some(()));
+fn term_in_the_middle_of_a_check_leaves_the_old_content_and_nothing_else() {
+    let stubborn = format!("trap '' TERM\n{SLOW}");
+    for (target, check) in [("a", SLOW), ("a", &stubborn), ("{staged}", SLOW), ("{staged}", &stubborn)] {
+        for watch in [true, false] {
+            let fixture = Fixture::new(
+                r#"{"a": 1}"#,
+                &format!(
+                    r#"
+                    [template.a]
+                    from = "a.tera"
+                    to = "a"
+                    check = ["/bin/sh", "check.sh", "{target}"]
+                    reload = "none"
+                    "#
+                ),
+            );
+            fixture.write("check.sh", &format!("[ $(cat \"$1\") = 1 ] && exit 0\n{check}"));
+            let mut process = if watch { fixture.watch() } else { fixture.run(&STAY) };
+            fixture.becomes(&process, "a", "1");
+            if !watch {
+                main_of(&process, "sleep");
+            }
+            fixture.set(r#"{"a": 2}"#);
+            fixture.appears(&process, "checking");
+            assert_eq!(fixture.read("a"), if target == "a" { "2" } else { "1" });
+            process.signal(libc::SIGTERM);
+            let output = process.ended(SOON);
+            let case = format!("{target}, watch: {watch}\n{check}\n{}", output.stderr);
+            assert_eq!((output.code, fixture.read("a").as_str()), (143, "1"), "{case}");
+            assert!(fixture.kept(".").is_empty(), "{:?}: {case}", fixture.kept("."));
+            process.until("nobody is left", || fixture.inhabitants().is_empty().then_some(()));
+        }
+    }
 }

@@ -229,7 +229,6 @@ fn no_command_is_left_when_proem_has_ended() {
             process.signal(libc::SIGTERM);
             assert_eq!(process.ended(SOON).code, 143);
             process.until("nobody is left", || fixture.inhabitants().is_empty().then_some(()));
-            assert_eq!(fixture.read("a"), "1", "what was not checked does not stay");
             std::fs::remove_file(fixture.path(command)).unwrap();
         }
     }
