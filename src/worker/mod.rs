@@ -160,7 +160,7 @@ impl<'p> Worker<'p> {
             control.tell(&ToInit::Hold(mixed));
         }
         let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine);
+        let (sources, groups) = used(plan, &engine, &[]);
         if mode == Mode::Run {
             reloads_are_stated(plan, &sources, &groups)?;
         }
@@ -420,22 +420,30 @@ impl<'p> Worker<'p> {
             // A target beside its template, an editor's temporary file.
             return;
         }
-        let (sources, groups) = used(self.plan, &engine);
-        if names(&sources) != names(&self.sources) {
-            let complaint = Complaint::new("the templates use other sources than before");
-            return self.complain(&[complaint.hint("restart the container; the old templates stay in force")], now);
-        }
+        let (sources, groups) = used(self.plan, &engine, &self.sources);
         if self.mode == Mode::Run
             && let Err(failure) = reloads_are_stated(self.plan, &sources, &groups)
         {
             return self.complain(&failure.complaints, now);
         }
+        // A source that is used no more stays open: another edit may want it back.
+        let new = &sources[self.sources.len()..];
+        if let Err(failure) = self.driver.add(new, &self.plan.stores) {
+            return self.complain(&failure.complaints, now);
+        }
+        self.layers.add(new);
+        self.sources = sources;
         self.engine = engine;
         crate::info!("templates changed: read again");
         for (group, read) in self.groups.iter_mut().zip(groups) {
             group.uses = read.uses;
             group.schedule.changed(now);
         }
+        for update in self.driver.read_all(now) {
+            self.update(update, now);
+        }
+        // What they include now may be other files.
+        self.watch_templates(now);
     }
 
     /// Logs what went wrong once per distinct error and interval.
@@ -484,8 +492,9 @@ pub fn input(template: &TemplatePlan) -> Input {
     }
 }
 
-/// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.
-fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
+/// The sources that some template uses (the others are never opened), after those that are `open` already, and the groups
+/// with the indexes of theirs.
+fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<SourcePlan>, Vec<Group>) {
     let mut next = 0;
     let ranges: Vec<_> = plan
         .groups
@@ -497,7 +506,9 @@ fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
         })
         .collect();
     let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
-    let sources: Vec<SourcePlan> = plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
+    let is_open = |source: &&SourcePlan| open.iter().any(|open| open.name == source.name);
+    let new = plan.sources.iter().filter(|source| names.contains(&source.name) && !is_open(source));
+    let sources: Vec<SourcePlan> = open.iter().chain(new).cloned().collect();
     let groups = plan
         .groups
         .iter()
@@ -509,10 +520,6 @@ fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
         })
         .collect();
     (sources, groups)
-}
-
-fn names(sources: &[SourcePlan]) -> Vec<&str> {
-    sources.iter().map(|source| source.name.as_str()).collect()
 }
 
 /// The processes that must not run because a group is neither old nor new.
