@@ -134,8 +134,9 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
                 let _ = std::env::set_current_dir("/");
             }
             let ended = worker.serve();
-            worker.end_commands();
+            // First: a command that is deaf to TERM may outlast init's patience.
             worker.abandon();
+            worker.end_commands();
             let signal = worker.last_signal();
             if matches!(ended, Ended::Done) { signal.unwrap_or(ended) } else { ended }
         }
