@@ -176,6 +176,12 @@ impl Driver {
         updates
     }
 
+    /// When something last happened in a watched directory, if anything did since [`Driver::files_changed`] was called: who
+    /// is in the middle of writing is not done yet.
+    pub fn last_event(&self) -> Option<Instant> {
+        self.watcher.as_ref()?.last()
+    }
+
     /// Reads what may have changed by the events since the last call; whether it did is for the layers to compare.
     pub fn files_changed(&mut self, now: Instant) -> Vec<Update> {
         let Some(watcher) = &self.watcher else { return Vec::new() };

@@ -113,8 +113,8 @@ pub struct Worker<'p> {
     blocked: BTreeMap<usize, Vec<Complaint>>,
     /// The signal thread, once it runs.
     listener: Option<signals::Listener>,
-    /// When changed files are read.
-    files_due: Option<Instant>,
+    /// When changed files are read, and at the latest.
+    files_due: Option<(Instant, Instant)>,
     /// A template file may have changed.
     templates_touched: bool,
     /// Processes run, so changes are to be told to them.
@@ -312,8 +312,12 @@ impl<'p> Worker<'p> {
         };
         let now = Instant::now();
         let mut updates = self.driver.due(now);
-        if self.files_due.take_if(|due| *due <= now).is_some() {
-            updates.extend(self.driver.files_changed(now));
+        if let Some((_, latest)) = self.files_due.take_if(|(due, _)| *due <= now) {
+            match self.driver.last_event().map(|last| last + FILES_SETTLE) {
+                // Another file of the directory was the first; this one may be half-written.
+                Some(quiet) if now < quiet.min(latest) => self.files_due = Some((quiet.min(latest), latest)),
+                _ => updates.extend(self.driver.files_changed(now)),
+            }
         }
         for update in updates {
             self.update(update, now);
@@ -335,7 +339,8 @@ impl<'p> Worker<'p> {
         let gate = self.gate.as_ref().filter(|_| !checking).map(|gate| gate.due(self.is_unread()));
         let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
         let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
-        [gate, groups, owed, self.files_due, self.driver.next_due()].into_iter().flatten().min()
+        let files = self.files_due.map(|(due, _)| due);
+        [gate, groups, owed, files, self.driver.next_due()].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -366,7 +371,7 @@ impl<'p> Worker<'p> {
     fn update(&mut self, update: Update, now: Instant) {
         match update {
             // Who writes a file in place truncates it first: reading at once would publish half of it.
-            Update::Files => self.files_due = Some(now + FILES_SETTLE),
+            Update::Files => self.files_due = Some((now + FILES_SETTLE, now + FILES_SETTLE_MAX)),
             Update::Path(_) => self.templates_touched = true,
             Update::Read(layer, answer) => {
                 let Applied { changed, notices } = self.layers.apply(layer, answer, now);
@@ -584,8 +589,10 @@ fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
 
-/// Between the first event of a file and reading it: an editor, a shell's `>` or a copy is done by then.
+/// Between the last event in a directory and reading what is there: an editor, a shell's `>` or a copy is done by then.
 const FILES_SETTLE: Duration = Duration::from_millis(50);
+/// A directory that is never quiet (a log beside the sources) is read all the same.
+const FILES_SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;
