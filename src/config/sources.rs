@@ -90,13 +90,25 @@ fn layer(reader: &mut Reader<'_>, name: &str, item: &Item, stores: &Stores<'_>) 
         .and_then(|uri| kind::inspect(&uri).map(|facts| (uri, facts)))
         .and_then(|(uri, facts)| stores.check(&uri, facts.store).map(|()| uri));
     match parsed {
-        Ok(uri) => Some(LayerPlan { optional: uri.option("optional").is_some(), uri }),
+        Ok(uri) => Some(LayerPlan { optional: uri.option("optional").is_some(), uri: rooted(uri) }),
         Err(complaint) => {
             let message = format!("source `{name}`: {}", complaint.message);
             reader.mistakes.add(item.spot, Complaint { message, hint: complaint.hint });
             None
         }
     }
+}
+
+/// A relative path is relative to where proem was started, also for a layer that is opened later, when an edited template
+/// uses it: the worker has left that directory by then.
+fn rooted(mut uri: Uri) -> Uri {
+    if matches!(uri.scheme.as_str(), "file" | "dir")
+        && let Ok(path) = std::path::absolute(&uri.path)
+        && let Some(path) = path.to_str()
+    {
+        uri.path = path.to_owned();
+    }
+    uri
 }
 
 impl Stores<'_> {

@@ -44,12 +44,18 @@ pub(super) type Sink = Arc<dyn Fn(Update) + Send + Sync>;
 
 /// All layers, opened.
 pub struct Driver {
+    sink: Sink,
+    /// Layers that were opened, local and remote ones.
+    opened: usize,
     locals: Vec<Locally>,
+    /// How many of them were read at least once.
+    begun: usize,
     paths: Vec<Watched>,
     /// `None`: nothing is watched in this run.
     watcher: Option<Watcher>,
+    /// One, and one more for each time that remote layers were added.
     #[cfg(feature = "net")]
-    _runtime: Option<Runtime>,
+    runtimes: Vec<Runtime>,
 }
 
 struct Locally {
@@ -85,13 +91,34 @@ impl Driver {
         send: impl Fn(Update) + Send + Sync + Clone + 'static,
     ) -> Result<Driver, Failure> {
         let sink: Sink = Arc::new(send);
+        let files = sink.clone();
+        let mut driver = Driver {
+            sink,
+            opened: 0,
+            locals: Vec::new(),
+            begun: 0,
+            paths: Vec::new(),
+            watcher: watch.then(|| Watcher::new(Arc::new(move || files(Update::Files)))),
+            #[cfg(feature = "net")]
+            runtimes: Vec::new(),
+        };
+        driver.add(plans, stores)?;
+        Ok(driver)
+    }
+
+    /// Opens the layers of more sources, numbered after those that there are; [`Driver::read_all`] reads the local ones.
+    /// When one cannot be opened, nothing is added.
+    pub fn add(&mut self, plans: &[SourcePlan], stores: &BTreeMap<String, StorePlan>) -> Result<(), Failure> {
+        let first = self.opened;
+        let mut count = 0;
         let mut locals = Vec::new();
         #[cfg(feature = "net")]
         let mut remotes = Vec::new();
         let mut complaints = Vec::new();
         let layers = plans.iter().flat_map(|plan| plan.layers.iter().map(move |layer| (plan, layer)));
         for (index, (plan, layer)) in layers.enumerate() {
-            let id = LayerId(index);
+            let id = LayerId(first + index);
+            count = index + 1;
             match kind::open(layer, stores) {
                 Ok(Opened::Local(source)) => {
                     let (directories, due, backoff) = (Vec::new(), None, Backoff::default());
@@ -109,20 +136,19 @@ impl Driver {
             return Err(Failure { exit: Exit::CONFIG, complaints });
         }
         #[cfg(feature = "net")]
-        let runtime = if remotes.is_empty() { None } else { Some(Runtime::start(remotes, &sink)?) };
-        let watcher = watch.then(|| Watcher::new(Arc::new(move || sink(Update::Files))));
-        Ok(Driver {
-            locals,
-            paths: Vec::new(),
-            watcher,
-            #[cfg(feature = "net")]
-            _runtime: runtime,
-        })
+        if !remotes.is_empty() {
+            self.runtimes.push(Runtime::start(remotes, &self.sink)?);
+        }
+        self.locals.extend(locals);
+        self.opened += count;
+        Ok(())
     }
 
-    /// Reads every local layer, and from then on watches what can change.
+    /// Reads every local layer that was not read yet, and from then on watches what can change.
     pub fn read_all(&mut self, now: Instant) -> Vec<Update> {
-        (0..self.locals.len()).map(|at| self.read(at, now)).collect()
+        let new = self.begun..self.locals.len();
+        self.begun = new.end;
+        new.map(|at| self.read(at, now)).collect()
     }
 
     /// When [`Driver::due`] is to be called next; `None`: only events matter.
@@ -148,6 +174,12 @@ impl Driver {
             }
         }
         updates
+    }
+
+    /// When something last happened in a watched directory, if anything did since [`Driver::files_changed`] was called: who
+    /// is in the middle of writing is not done yet.
+    pub fn last_event(&self) -> Option<Instant> {
+        self.watcher.as_ref()?.last()
     }
 
     /// Reads what may have changed by the events since the last call; whether it did is for the layers to compare.

@@ -114,14 +114,19 @@ pub struct Layers {
 impl Layers {
     /// Every layer unread.
     pub fn new(plans: &[SourcePlan]) -> Layers {
-        let mut layers = Vec::new();
-        let mut sources = Vec::new();
-        for (index, plan) in plans.iter().enumerate() {
-            let first = layers.len();
-            layers.extend(plan.layers.iter().map(|layer| Layer::new(index, layer)));
-            sources.push(Source { name: plan.name.clone(), layers: first..layers.len(), ..Source::default() });
+        let mut layers = Layers { layers: Vec::new(), sources: Vec::new() };
+        layers.add(plans);
+        layers
+    }
+
+    /// More sources, numbered after those that there are; every layer of theirs unread.
+    pub fn add(&mut self, plans: &[SourcePlan]) {
+        for plan in plans {
+            let (index, first) = (self.sources.len(), self.layers.len());
+            self.layers.extend(plan.layers.iter().map(|layer| Layer::new(index, layer)));
+            let layers = first..self.layers.len();
+            self.sources.push(Source { name: plan.name.clone(), layers, ..Source::default() });
         }
-        Layers { layers, sources }
     }
 
     /// The index of the source that a layer belongs to.

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Called (on the watching thread) when something happened and nothing is pending yet.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -43,6 +44,8 @@ struct Touched {
     /// Directories or files in them. More than [`MANY`] are all.
     paths: BTreeSet<PathBuf>,
     all: bool,
+    /// When something happened last.
+    last: Option<Instant>,
 }
 
 /// Beyond this many different paths it is cheaper to look everywhere than to remember them.
@@ -117,8 +120,13 @@ impl Watcher {
     /// Where something happened since the last call; `None`: anywhere.
     pub(super) fn touched(&self) -> Option<BTreeSet<PathBuf>> {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        let Touched { paths, all } = std::mem::take(&mut *touched);
+        let Touched { paths, all, .. } = std::mem::take(&mut *touched);
         if all { None } else { Some(paths) }
+    }
+
+    /// When something happened last, if anything did since [`Watcher::touched`] was called.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).last
     }
 
     fn forget(&mut self, directory: &Path) {
@@ -206,6 +214,7 @@ fn note(touched: &Mutex<Touched>, event: notify::Result<Event>) -> bool {
         touched.paths.clear();
         touched.all = true;
     }
+    touched.last = Some(Instant::now());
     !pending && (touched.all || !touched.paths.is_empty())
 }
 

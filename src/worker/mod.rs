@@ -113,8 +113,8 @@ pub struct Worker<'p> {
     blocked: BTreeMap<usize, Vec<Complaint>>,
     /// The signal thread, once it runs.
     listener: Option<signals::Listener>,
-    /// When changed files are read.
-    files_due: Option<Instant>,
+    /// When changed files are read, and at the latest.
+    files_due: Option<(Instant, Instant)>,
     /// A template file may have changed.
     templates_touched: bool,
     /// Processes run, so changes are to be told to them.
@@ -134,8 +134,9 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
                 let _ = std::env::set_current_dir("/");
             }
             let ended = worker.serve();
-            worker.end_commands();
+            // First: a command that is deaf to TERM may outlast init's patience.
             worker.abandon();
+            worker.end_commands();
             let signal = worker.last_signal();
             if matches!(ended, Ended::Done) { signal.unwrap_or(ended) } else { ended }
         }
@@ -160,7 +161,7 @@ impl<'p> Worker<'p> {
             control.tell(&ToInit::Hold(mixed));
         }
         let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine);
+        let (sources, groups) = used(plan, &engine, &[]);
         if mode == Mode::Run {
             reloads_are_stated(plan, &sources, &groups)?;
         }
@@ -311,8 +312,12 @@ impl<'p> Worker<'p> {
         };
         let now = Instant::now();
         let mut updates = self.driver.due(now);
-        if self.files_due.take_if(|due| *due <= now).is_some() {
-            updates.extend(self.driver.files_changed(now));
+        if let Some((_, latest)) = self.files_due.take_if(|(due, _)| *due <= now) {
+            match self.driver.last_event().map(|last| last + FILES_SETTLE) {
+                // Another file of the directory was the first; this one may be half-written.
+                Some(quiet) if now < quiet.min(latest) => self.files_due = Some((quiet.min(latest), latest)),
+                _ => updates.extend(self.driver.files_changed(now)),
+            }
         }
         for update in updates {
             self.update(update, now);
@@ -334,7 +339,8 @@ impl<'p> Worker<'p> {
         let gate = self.gate.as_ref().filter(|_| !checking).map(|gate| gate.due(self.is_unread()));
         let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
         let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
-        [gate, groups, owed, self.files_due, self.driver.next_due()].into_iter().flatten().min()
+        let files = self.files_due.map(|(due, _)| due);
+        [gate, groups, owed, files, self.driver.next_due()].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -365,7 +371,7 @@ impl<'p> Worker<'p> {
     fn update(&mut self, update: Update, now: Instant) {
         match update {
             // Who writes a file in place truncates it first: reading at once would publish half of it.
-            Update::Files => self.files_due = Some(now + FILES_SETTLE),
+            Update::Files => self.files_due = Some((now + FILES_SETTLE, now + FILES_SETTLE_MAX)),
             Update::Path(_) => self.templates_touched = true,
             Update::Read(layer, answer) => {
                 let Applied { changed, notices } = self.layers.apply(layer, answer, now);
@@ -420,22 +426,30 @@ impl<'p> Worker<'p> {
             // A target beside its template, an editor's temporary file.
             return;
         }
-        let (sources, groups) = used(self.plan, &engine);
-        if names(&sources) != names(&self.sources) {
-            let complaint = Complaint::new("the templates use other sources than before");
-            return self.complain(&[complaint.hint("restart the container; the old templates stay in force")], now);
-        }
+        let (sources, groups) = used(self.plan, &engine, &self.sources);
         if self.mode == Mode::Run
             && let Err(failure) = reloads_are_stated(self.plan, &sources, &groups)
         {
             return self.complain(&failure.complaints, now);
         }
+        // A source that is used no more stays open: another edit may want it back.
+        let new = &sources[self.sources.len()..];
+        if let Err(failure) = self.driver.add(new, &self.plan.stores) {
+            return self.complain(&failure.complaints, now);
+        }
+        self.layers.add(new);
+        self.sources = sources;
         self.engine = engine;
         crate::info!("templates changed: read again");
         for (group, read) in self.groups.iter_mut().zip(groups) {
             group.uses = read.uses;
             group.schedule.changed(now);
         }
+        for update in self.driver.read_all(now) {
+            self.update(update, now);
+        }
+        // What they include now may be other files.
+        self.watch_templates(now);
     }
 
     /// Logs what went wrong once per distinct error and interval.
@@ -484,8 +498,9 @@ pub fn input(template: &TemplatePlan) -> Input {
     }
 }
 
-/// The sources that some template uses (the others are never opened), and the groups with the indexes of theirs.
-fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
+/// The sources that some template uses (the others are never opened), after those that are `open` already, and the groups
+/// with the indexes of theirs.
+fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<SourcePlan>, Vec<Group>) {
     let mut next = 0;
     let ranges: Vec<_> = plan
         .groups
@@ -497,7 +512,9 @@ fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
         })
         .collect();
     let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
-    let sources: Vec<SourcePlan> = plan.sources.iter().filter(|source| names.contains(&source.name)).cloned().collect();
+    let is_open = |source: &&SourcePlan| open.iter().any(|open| open.name == source.name);
+    let new = plan.sources.iter().filter(|source| names.contains(&source.name) && !is_open(source));
+    let sources: Vec<SourcePlan> = open.iter().chain(new).cloned().collect();
     let groups = plan
         .groups
         .iter()
@@ -509,10 +526,6 @@ fn used(plan: &Plan, engine: &Engine) -> (Vec<SourcePlan>, Vec<Group>) {
         })
         .collect();
     (sources, groups)
-}
-
-fn names(sources: &[SourcePlan]) -> Vec<&str> {
-    sources.iter().map(|source| source.name.as_str()).collect()
 }
 
 /// The processes that must not run because a group is neither old nor new.
@@ -576,8 +589,10 @@ fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
 
-/// Between the first event of a file and reading it: an editor, a shell's `>` or a copy is done by then.
+/// Between the last event in a directory and reading what is there: an editor, a shell's `>` or a copy is done by then.
 const FILES_SETTLE: Duration = Duration::from_millis(50);
+/// A directory that is never quiet (a log beside the sources) is read all the same.
+const FILES_SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;

@@ -266,6 +266,7 @@ impl Worker<'_> {
             data_limit: self.surroundings.data_limit,
             timeout,
         };
+        self.end_in_order();
         let control = self.control.clone();
         let running = command::spawn(&plan, &mut |pgid| control.tell(&ToInit::Command(pgid)));
         if let Some(pgid) = running.group() {

@@ -119,6 +119,9 @@ impl<'p> Worker<'p> {
             return Ok(());
         }
         let check = what.content.then_some(group.check.as_ref()).flatten();
+        if check.is_some() {
+            self.end_in_order();
+        }
         let staged = changes.stage().map_err(Problem::Write)?;
         match check {
             Some(check) if check.on_staged() => {
@@ -287,7 +290,7 @@ impl<'p> Worker<'p> {
         self.settle(index, outcome, now)
     }
 
-    /// The loop ends in the middle of checks: what is unchecked does not stay.
+    /// The loop ends in the middle of checks: what is unchecked does not stay, and what is staged neither.
     pub(super) fn abandon(&mut self) {
         for index in 0..self.groups.len() {
             if let Job::CheckCommitted(_, committed, what) = std::mem::replace(&mut self.groups[index].job, Job::Idle)
