@@ -106,7 +106,7 @@ fn rooted(mut uri: Uri) -> Uri {
         && let Ok(path) = std::path::absolute(&uri.path)
         && let Some(path) = path.to_str()
     {
-        uri.path = path.to_owned();
+        path.clone_into(&mut uri.path);
     }
     uri
 }

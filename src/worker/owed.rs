@@ -266,7 +266,6 @@ impl Worker<'_> {
             data_limit: self.surroundings.data_limit,
             timeout,
         };
-        self.end_in_order();
         let control = self.control.clone();
         let running = command::spawn(&plan, &mut |pgid| control.tell(&ToInit::Command(pgid)));
         if let Some(pgid) = running.group() {
@@ -279,12 +278,13 @@ impl Worker<'_> {
         });
     }
 
-    /// Ends commands that still run: TERM, a moment, KILL. Nothing is left behind.
+    /// Ends commands that still run: TERM, a moment (half of what `linger` leaves us by default), KILL. Nothing is left
+    /// behind.
     pub(super) fn end_commands(&mut self) {
         for pgid in self.commands.values() {
             signal_group(*pgid, libc::SIGTERM);
         }
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(1);
         while !self.commands.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {

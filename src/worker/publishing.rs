@@ -119,9 +119,6 @@ impl<'p> Worker<'p> {
             return Ok(());
         }
         let check = what.content.then_some(group.check.as_ref()).flatten();
-        if check.is_some() {
-            self.end_in_order();
-        }
         let staged = changes.stage().map_err(Problem::Write)?;
         match check {
             Some(check) if check.on_staged() => {

@@ -37,16 +37,6 @@ impl Worker<'_> {
         }
     }
 
-    /// When main has ended, init sends TERM to all that is left, and this worker is part of that. One that has a check or a
-    /// command under way must not just die of it: what is unchecked does not stay.
-    pub(super) fn end_in_order(&mut self) {
-        if self.control.has_init() && self.listener.is_none() {
-            let feed = self.sender.clone();
-            let ends = vec![signal_hook::consts::SIGTERM];
-            self.listener = super::signals::listen(ends, move |signal| feed.send(Event::Signal(signal)).is_ok());
-        }
-    }
-
     /// A signal that arrived while the loop was ending. From here on signals stay pending.
     pub(super) fn last_signal(&mut self) -> Option<super::Ended> {
         self.listener.take()?.stop();
