@@ -44,6 +44,7 @@ pub(super) type Sink = Arc<dyn Fn(Update) + Send + Sync>;
 
 /// All layers, opened.
 pub struct Driver {
+    #[cfg(feature = "net")]
     sink: Sink,
     /// Layers that were opened, local and remote ones.
     opened: usize,
@@ -93,6 +94,7 @@ impl Driver {
         let sink: Sink = Arc::new(send);
         let files = sink.clone();
         let mut driver = Driver {
+            #[cfg(feature = "net")]
             sink,
             opened: 0,
             locals: Vec::new(),
