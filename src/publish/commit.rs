@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a group was not committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +55,9 @@ enum Reached {
 #[derive(Debug)]
 struct Held {
     asked: PathBuf,
-    dir: Dir,
+    dir: Arc<Dir>,
     name: OsString,
-    elsewhere: Option<Dir>,
+    elsewhere: Option<Arc<Dir>>,
     kept: Kept,
 }
 
@@ -112,7 +113,7 @@ impl Staged {
                 Undo::Nothing => Ok(Kept::Not),
                 Undo::Journal { .. } => keep(file),
             };
-            match kept.and_then(|kept| Ok(Held { kept, ..Held::of(file)? })) {
+            match kept.map(|kept| Held { kept, ..Held::of(file) }) {
                 Ok(held) => {
                     if needs != Undo::Nothing {
                         committed.record.entries.push(entry(file, &held.kept));
@@ -287,7 +288,7 @@ impl Committed {
         for held in &mut self.files {
             if let Kept::Aside(kept) = std::mem::replace(&mut held.kept, Kept::Not) {
                 // Nobody reads it; what cannot be removed is swept at the next start.
-                let _ = held.elsewhere.as_ref().unwrap_or(&held.dir).remove(&kept);
+                let _ = held.elsewhere.as_deref().unwrap_or(&held.dir).remove(&kept);
             }
         }
     }
@@ -306,14 +307,14 @@ impl Drop for Committed {
 }
 
 impl Held {
-    fn of(file: &StagedFile) -> io::Result<Held> {
-        Ok(Held {
+    fn of(file: &StagedFile) -> Held {
+        Held {
             asked: file.change.asked.clone(),
-            dir: file.dir.try_clone()?,
+            dir: Arc::clone(&file.dir),
             name: file.name.clone(),
-            elsewhere: file.elsewhere.as_ref().map(Dir::try_clone).transpose()?,
+            elsewhere: file.elsewhere.clone(),
             kept: Kept::Not,
-        })
+        }
     }
 
     fn restore(&self, put: bool) -> io::Result<()> {
@@ -321,7 +322,7 @@ impl Held {
             Kept::Absent if put => self.dir.remove(&self.name),
             Kept::Absent | Kept::Not => Ok(()),
             Kept::Aside(kept) => {
-                let aside = self.elsewhere.as_ref().unwrap_or(&self.dir);
+                let aside = self.elsewhere.as_deref().unwrap_or(&self.dir);
                 in_place::put(aside, kept, &self.dir, &self.name).map(|_: How| ())
             }
             Kept::Memory(old) => in_place::write(&self.dir.file(&self.name, OFlag::O_RDWR)?, old),

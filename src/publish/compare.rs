@@ -230,13 +230,15 @@ impl Access {
 
     /// Gives `file` this owner and mode, where they differ.
     pub(super) fn apply(&self, file: &File, asked: &Path) -> io::Result<()> {
-        let is = file.metadata()?;
+        let mut is = file.metadata()?;
         if self.owner_differs(&is) {
             let chowned = nix::unistd::fchown(file, self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
             self.of_owner.tolerate(chowned, asked, "its owner cannot be set, because proem does not run as root")?;
+            // It clears the set-id bits.
+            is = file.metadata()?;
         }
-        // After chown, which clears the set-id bits, and before content.
-        if file.metadata()?.permissions().mode() & 0o7777 != self.mode {
+        // After chown, and before content.
+        if is.permissions().mode() & 0o7777 != self.mode {
             let mode = nix::sys::stat::Mode::from_bits_truncate(self.mode);
             let changed = nix::sys::stat::fchmod(file, mode);
             self.of_mode.tolerate(changed, asked, "its mode cannot be set, because it belongs to another user")?;

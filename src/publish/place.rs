@@ -63,10 +63,6 @@ impl Dir {
         }
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Dir> {
-        Ok(Dir { fd: self.fd.try_clone()?, path: self.path.clone() })
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

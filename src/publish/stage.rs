@@ -12,6 +12,7 @@ use crate::source::Retry;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A group whose new contents are staged. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -28,10 +29,10 @@ pub struct Staged {
 #[derive(Debug)]
 pub(super) struct StagedFile {
     pub(super) change: Change,
-    pub(super) dir: Dir,
+    pub(super) dir: Arc<Dir>,
     pub(super) name: OsString,
     /// Where staged and kept file are when they cannot be beside the target.
-    pub(super) elsewhere: Option<Dir>,
+    pub(super) elsewhere: Option<Arc<Dir>>,
     /// `None`: no directory at all could take it; the content is in memory only. Or it was committed.
     pub(super) staged: Option<OsString>,
 }
@@ -85,7 +86,7 @@ impl StagedFile {
     fn write(change: Change, state_dir: Option<&Path>) -> io::Result<StagedFile> {
         let (parent, name) = split(&change.target)?;
         let name = name.to_owned();
-        let dir = Dir::open_or_make(parent)?;
+        let dir = Arc::new(Dir::open_or_make(parent)?);
         let mut file = StagedFile { change, dir, name, elsewhere: None, staged: None };
         match file.create(None) {
             Ok(()) => Ok(file),
@@ -118,13 +119,13 @@ impl StagedFile {
             return Err(e);
         }
         self.staged = Some(staged);
-        self.elsewhere = elsewhere;
+        self.elsewhere = elsewhere.map(Arc::new);
         Ok(())
     }
 
     /// Where staged and kept files are.
     pub(super) fn aside(&self) -> &Dir {
-        self.elsewhere.as_ref().unwrap_or(&self.dir)
+        self.elsewhere.as_deref().unwrap_or(&self.dir)
     }
 
     fn path(&self) -> Option<PathBuf> {
