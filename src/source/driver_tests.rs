@@ -210,6 +210,7 @@ fn polling_where_inotify_gives_out() {
     fs::write(at.join("a.tera"), "1").unwrap();
     let mut run = Loop::new(&["env:NOTHING_".to_owned(), format!("file:{}/a.json", at.display())], true);
     run.driver.watcher = Some(Watcher::given_out());
+    run.driver.begun = 0;
     let read = run.driver.read_all(Instant::now());
     run.take(read);
     run.driver.watch_path(&at.join("a.tera"), Instant::now());
