@@ -41,8 +41,8 @@ pub struct Group {
 /// What a publish is about.
 #[derive(Debug, Clone, Copy)]
 pub struct What {
-    /// Of the new contents.
-    pub fingerprint: Fingerprint,
+    /// Of the new contents, where a check may refuse them.
+    pub fingerprint: Option<Fingerprint>,
     /// A content differs; otherwise only modes or owners are repaired, and nobody is told.
     pub content: bool,
     /// More than one file's content differs.

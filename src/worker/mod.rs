@@ -99,6 +99,8 @@ pub struct Worker<'p> {
     layers: Layers,
     driver: Driver,
     groups: Vec<Group>,
+    /// Groups whose check looks at files in place.
+    checked_in_place: BTreeSet<usize>,
     owed: Owed,
     keys: Keys,
     /// Commands that run: id → process group.
@@ -138,7 +140,12 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
             worker.abandon();
             worker.end_commands();
             let signal = worker.last_signal();
-            if matches!(ended, Ended::Done) { signal.unwrap_or(ended) } else { ended }
+            if matches!(ended, Ended::Done) {
+                // Nothing is left that its end would tidy, and main waits for nobody's tidying.
+                std::mem::forget(worker);
+                return signal.unwrap_or(ended);
+            }
+            ended
         }
         Err(failure) => Ended::Failed(failure),
     }
@@ -183,6 +190,9 @@ impl<'p> Worker<'p> {
             sources,
             driver,
             groups,
+            checked_in_place: (0..plan.groups.len())
+                .filter(|&index| plan.groups[index].check.as_ref().is_some_and(|check| !check.on_staged()))
+                .collect(),
             owed: Owed::default(),
             keys: Keys::default(),
             commands: BTreeMap::new(),

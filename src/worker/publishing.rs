@@ -43,9 +43,9 @@ impl<'p> Worker<'p> {
     /// other's mistakes.
     pub(super) fn publish_at(&self, index: usize) -> Option<Instant> {
         let group = &self.groups[index];
-        let checks_in_place = |index: usize| self.plan.groups[index].check.as_ref().is_some_and(|it| !it.on_staged());
+        let is_checked = |other: &usize| matches!(self.groups[*other].job, Job::CheckCommitted(..));
         let busy = group.job.command().is_some()
-            || checks_in_place(index) && self.groups.iter().any(|other| matches!(other.job, Job::CheckCommitted(..)));
+            || self.checked_in_place.contains(&index) && self.checked_in_place.iter().any(is_checked);
         if busy || !self.gate_probes.is_empty() { None } else { group.schedule.due() }
     }
 
@@ -108,12 +108,12 @@ impl<'p> Worker<'p> {
             return Ok(());
         };
         let what = What {
-            fingerprint: changes.fingerprint(),
+            fingerprint: group.check.as_ref().map(|_| changes.fingerprint()),
             content: changes.content_changed(),
             several: changes.targets().count() > 1,
             owed_before: self.owed.owes(index),
         };
-        if what.content && self.groups[index].refused == Some(what.fingerprint) {
+        if what.content && what.fingerprint.is_some() && self.groups[index].refused == what.fingerprint {
             // Said when it was refused; another input may change it.
             self.groups[index].schedule.rest();
             return Ok(());
@@ -257,9 +257,9 @@ impl<'p> Worker<'p> {
 
     /// A check of files in place may have refused one group for another's content: that one changed.
     fn reconsider(&mut self, published: usize, now: Instant) {
-        for (index, group) in self.groups.iter_mut().enumerate() {
-            let in_place = self.plan.groups[index].check.as_ref().is_some_and(|check| !check.on_staged());
-            if index != published && in_place && group.refused.take().is_some() {
+        for &index in &self.checked_in_place {
+            let group = &mut self.groups[index];
+            if index != published && group.refused.take().is_some() {
                 group.schedule.changed(now);
             }
         }
@@ -279,7 +279,7 @@ impl<'p> Worker<'p> {
             Job::CheckCommitted(_, committed, what) => match self.take_back(index, *committed, what) {
                 Ok(()) => return self.refused(index, what, result, now),
                 Err(problem) => {
-                    self.groups[index].refused = Some(what.fingerprint);
+                    self.groups[index].refused = what.fingerprint;
                     Err(problem)
                 }
             },
@@ -316,7 +316,7 @@ impl<'p> Worker<'p> {
             // It did not say no: it may accept the same content another time.
             CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),
             CommandStatus::Exited(_) | CommandStatus::Signaled(_) => {
-                self.groups[index].refused = Some(what.fingerprint);
+                self.groups[index].refused = what.fingerprint;
                 self.groups[index].schedule.rest();
             }
         }

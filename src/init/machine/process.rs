@@ -197,6 +197,9 @@ impl Process {
             if let Some(stop) = stop {
                 stop.kill_at = None;
             }
+            // Otherwise 137 would look like the kernel's out-of-memory killer.
+            let late = format!("process `{}` did not end in the time that it had: KILL", self.name);
+            out.push(Action::Log(Level::Warn, late));
             out.push(Action::Kill { target: Target::Group(*pid), signal: libc::SIGKILL });
         }
     }
@@ -297,7 +300,14 @@ impl Machine {
     /// All of init's memory of how to start is given back: nothing will be started again.
     pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
         for process in &mut self.processes {
-            if !matches!(process.state, State::Waiting | State::Starting) {
+            let starts_again = match &process.state {
+                State::Waiting | State::Starting => true,
+                State::Running { stop, .. } => {
+                    process.restart_wanted || stop.as_ref().is_some_and(|stop| matches!(stop.purpose, Purpose::Restart))
+                }
+                State::Over => false,
+            };
+            if !starts_again {
                 process.newest = None;
             }
         }

@@ -118,6 +118,9 @@ fn to_main(signal: i32) -> Action {
 fn kill_group(group: i32) -> Action {
     Action::Kill { target: Target::Group(group), signal: libc::SIGKILL }
 }
+fn late() -> Action {
+    Action::Log(Level::Warn, "process `main` did not end in the time that it had: KILL".to_owned())
+}
 
 fn done(id: u64) -> Action {
     Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::Done })
@@ -231,7 +234,7 @@ fn shutdown_timeout_kills() {
     case.wait(Duration::from_secs(4));
     assert_eq!(case.take(), []);
     case.wait(Duration::from_secs(1));
-    assert_eq!(case.take(), [kill_group(FIRST)]);
+    assert_eq!(case.take(), [late(), kill_group(FIRST)]);
     assert_eq!(case.machine.deadline(), None);
 }
 
@@ -244,7 +247,7 @@ fn a_restart_stops_kills_the_rest_and_starts() {
     case.signal(libc::SIGUSR1);
     assert_eq!(case.take(), []);
     case.wait(Duration::from_secs(10));
-    assert_eq!(case.take(), [kill_group(FIRST)]);
+    assert_eq!(case.take(), [late(), kill_group(FIRST)]);
     case.dies(FIRST, libc::SIGKILL);
     let usr1 = Action::Kill { target: Target::Pid(FIRST + 1), signal: libc::SIGUSR1 };
     assert_eq!(case.take(), [kill_group(FIRST), Action::Spawn { process: 0 }, done(1), done(2), usr1]);
@@ -367,6 +370,16 @@ fn a_finished_worker_is_let_go() {
     assert_eq!(case.take(), [Action::Unlink, Action::Settle]);
     assert_eq!(case.machine.deadline(), None);
     assert!(case.machine.spec(0).is_none());
+}
+
+#[test]
+fn a_restart_outlives_the_worker_that_asked_for_it() {
+    let mut case = Case::running(spec());
+    case.say(ToInit::Finished);
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.signal(libc::SIGTERM);
+    case.dies(WORKER, exited(0));
+    assert!(case.machine.spec(0).is_some());
 }
 
 #[test]
