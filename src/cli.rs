@@ -52,6 +52,13 @@ pub enum Command {
         /// As written.
         timeout: Option<String>,
     },
+    /// Print the man page, in roff.
+    Man,
+    /// Print completions.
+    Completions {
+        /// The shell's name.
+        shell: String,
+    },
 }
 
 /// Options that every command which reads a configuration takes.
@@ -238,11 +245,22 @@ enum Sub {
         /// What is probed: `tcp:HOST:PORT`, `http://HOST/PATH`, `unix:PATH` or `file:PATH`
         #[arg(required = true, value_name = "URI")]
         uris: Vec<String>,
-        /// How long to try [default: 5s]
+        /// How long one attempt may take; to wait until something is up, there is `--wait-for` [default: 5s]
         #[arg(long, value_name = "DURATION")]
         timeout: Option<String>,
     },
+    /// Print the man page: `proem man | man -l -`
+    Man,
+    /// Print completions: `proem completions bash > /etc/bash_completion.d/proem`
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_name = "SHELL", value_parser = clap::builder::PossibleValuesParser::new(SHELLS))]
+        shell: String,
+    },
 }
+
+/// Shells that completions are made for.
+const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
 /// The whole definition, for help, completions and the reference.
 pub fn definition() -> clap::Command {
@@ -278,6 +296,8 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with } => (options, Command::Check { with }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
+        Sub::Man => (Options::default(), Command::Man),
+        Sub::Completions { shell } => (Options::default(), Command::Completions { shell }),
     };
     Ok(Cli { options: first.and(options), command })
 }

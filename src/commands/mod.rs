@@ -1,6 +1,7 @@
 //! One file per subcommand. Each takes what the user wrote and returns how proem ends; none of them ends the process.
 
 mod check;
+mod document;
 mod dropin;
 mod exec;
 mod probe;
@@ -45,9 +46,13 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
         crate::warn!("{warning}");
     }
     let Some(mode) = Mode::of(&cli, &environment) else {
-        let Command::Probe { uris, timeout } = &cli.command else { return Exit::INTERNAL };
         inherited::ordinary_signals();
-        return probe::run(uris, timeout.as_deref(), &environment).unwrap_or_else(|error| fail(&error));
+        let outcome = match &cli.command {
+            Command::Probe { uris, timeout } => probe::run(uris, timeout.as_deref(), &environment),
+            Command::Completions { shell } => document::completions(shell),
+            _ => document::man(),
+        };
+        return outcome.unwrap_or_else(|error| fail(&error));
     };
     let call = Call { cli, mode, environment, inherited };
     let outcome = match mode {

@@ -59,8 +59,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The command's mode; `PROEM_ONCE` and `PROEM_WATCH` count where the command line says nothing. `None` for `probe`,
-    /// which reads no configuration.
+    /// The command's mode; `PROEM_ONCE` and `PROEM_WATCH` count where the command line says nothing. `None` for commands
+    /// that read no configuration.
     pub fn of(cli: &Cli, environment: &Environment) -> Option<Mode> {
         let flag = |option| options::flag_of(environment, option);
         Some(match cli.command {
@@ -70,7 +70,7 @@ impl Mode {
             Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
-            Command::Probe { .. } => return None,
+            Command::Probe { .. } | Command::Man | Command::Completions { .. } => return None,
         })
     }
 

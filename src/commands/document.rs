@@ -1,0 +1,27 @@
+//! `proem man` and `proem completions`: made from the command line's one definition.
+
+use crate::cli;
+use crate::exit::Exit;
+use anyhow::Context;
+use clap_complete::Shell;
+use std::io::Write;
+
+/// Prints the man page, in roff: what `--help` says, signals and exit codes included.
+pub fn man() -> anyhow::Result<Exit> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(cli::definition()).render(&mut page)?;
+    print(&page)
+}
+
+/// Prints completions for a shell.
+pub fn completions(shell: &str) -> anyhow::Result<Exit> {
+    let shell: Shell = shell.parse().map_err(anyhow::Error::msg)?;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut cli::definition(), "proem", &mut script);
+    print(&script)
+}
+
+fn print(text: &[u8]) -> anyhow::Result<Exit> {
+    std::io::stdout().write_all(text).context("failed to write to standard output")?;
+    Ok(Exit::OK)
+}
