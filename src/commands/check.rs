@@ -26,7 +26,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     let mut rendered = 0;
     for template in &templates {
         // Each by itself: what is wrong with one must not hide what is wrong with another.
-        let engine = match Engine::load(&[worker::input(template)], &plan.template_dir) {
+        let engine = match Engine::load(&[worker::relations::input(template)], &plan.template_dir) {
             Ok(engine) => engine,
             Err(errors) => {
                 complaints.extend(errors.into_iter().map(|error| error.complaint));

@@ -12,16 +12,17 @@ pub mod gate;
 pub mod group;
 mod owed;
 mod publishing;
+pub mod relations;
 pub mod reload;
 pub mod retry;
 pub mod schedule;
 pub mod seen;
 pub mod signals;
 mod starting;
+mod templates;
 
-use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
+use crate::config::plan::{Plan, SourcePlan};
 use crate::error::{Complaint, Failure};
-use crate::exit::Exit;
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
@@ -29,16 +30,17 @@ use crate::publish::{Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
-use crate::template::{Engine, Input};
+use crate::template::Engine;
 use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
 use group::{Files, Group};
 use owed::Owed;
+use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -412,56 +414,6 @@ impl<'p> Worker<'p> {
         }
     }
 
-    /// Template files are watched where files are watched anyway, and by `render --watch`.
-    fn watch_templates(&mut self, now: Instant) {
-        let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
-        let files = self.sources.iter().flat_map(|source| &source.layers).any(is_file);
-        if self.mode == Mode::RenderWatch || self.mode.watches() && files {
-            let templates = self.plan.groups.iter().map(|group| group.templates.len()).sum();
-            let paths: BTreeSet<PathBuf> =
-                (0..templates).flat_map(|index| self.engine.files(index)).map(Path::to_owned).collect();
-            for path in paths {
-                self.driver.watch_path(&path, now);
-            }
-        }
-    }
-
-    /// A template file changed: all are read anew; a set that does not load leaves the old one in force.
-    fn templates_changed(&mut self, now: Instant) {
-        let engine = match load_engine(self.plan) {
-            Ok(engine) => engine,
-            Err(failure) => return self.complain(&failure.complaints, now),
-        };
-        if engine.is_same(&self.engine) {
-            // A target beside its template, an editor's temporary file.
-            return;
-        }
-        let (sources, groups) = used(self.plan, &engine, &self.sources);
-        if self.mode == Mode::Run
-            && let Err(failure) = reloads_are_stated(self.plan, &sources, &groups)
-        {
-            return self.complain(&failure.complaints, now);
-        }
-        // A source that is used no more stays open: another edit may want it back.
-        let new = &sources[self.sources.len()..];
-        if let Err(failure) = self.driver.add(new, &self.plan.stores) {
-            return self.complain(&failure.complaints, now);
-        }
-        self.layers.add(new);
-        self.sources = sources;
-        self.engine = engine;
-        crate::info!("templates changed: read again");
-        for (group, read) in self.groups.iter_mut().zip(groups) {
-            group.uses = read.uses;
-            group.schedule.changed(now);
-        }
-        for update in self.driver.read_all(now) {
-            self.update(update, now);
-        }
-        // What they include now may be other files.
-        self.watch_templates(now);
-    }
-
     /// Logs what went wrong once per distinct error and interval.
     fn complain(&mut self, complaints: &[Complaint], now: Instant) {
         for complaint in complaints {
@@ -487,103 +439,6 @@ impl<'p> Worker<'p> {
         self.reload_command_ended(id, result, now);
         Ok(())
     }
-}
-
-/// Loads every template of a plan, in the order of its groups.
-pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
-    let inputs: Vec<Input> = plan.groups.iter().flat_map(|group| &group.templates).map(input).collect();
-    Engine::load(&inputs, &plan.template_dir).map_err(|errors| Failure {
-        exit: errors.first().map_or(Exit::DATA, |error| error.exit),
-        complaints: errors.into_iter().map(|error| error.complaint).collect(),
-    })
-}
-
-/// A template as the engine takes it.
-pub fn input(template: &TemplatePlan) -> Input {
-    Input {
-        name: template.from.to_string_lossy().into_owned(),
-        path: template.from.clone(),
-        text: None,
-        escape: template.escape,
-    }
-}
-
-/// The sources that some template uses (the others are never opened), after those that are `open` already, and the groups
-/// with the indexes of theirs.
-fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<SourcePlan>, Vec<Group>) {
-    let mut next = 0;
-    let ranges: Vec<_> = plan
-        .groups
-        .iter()
-        .map(|group| {
-            let range = next..next + group.templates.len();
-            next = range.end;
-            range
-        })
-        .collect();
-    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
-    let is_open = |source: &&SourcePlan| open.iter().any(|open| open.name == source.name);
-    let new = plan.sources.iter().filter(|source| names.contains(&source.name) && !is_open(source));
-    let sources: Vec<SourcePlan> = open.iter().chain(new).cloned().collect();
-    let groups = plan
-        .groups
-        .iter()
-        .zip(ranges)
-        .map(|(plan, range)| {
-            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
-            let indexes = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
-            Group::new(plan, range, indexes)
-        })
-        .collect();
-    (sources, groups)
-}
-
-/// The processes that must not run because a group is neither old nor new.
-fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
-    let mut held = Vec::new();
-    for done in recovered {
-        if let Outcome::Mixed(complaint) = &done.outcome {
-            crate::error!("{complaint}");
-            let group = plan.groups.iter().position(|group| group.name == done.group);
-            held.extend(group.map(|index| concerns(plan, index)).unwrap_or_default());
-        }
-    }
-    held
-}
-
-/// A watched template must say what is told after it changed: nobody's fleet restarts by default.
-fn reloads_are_stated(plan: &Plan, sources: &[SourcePlan], groups: &[Group]) -> Result<(), Failure> {
-    let changes = |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.changes);
-    let complaints: Vec<Complaint> = plan
-        .groups
-        .iter()
-        .zip(groups)
-        .filter(|(plan, _)| plan.reload == ReloadChoice::Unstated)
-        .filter_map(|(plan, group)| {
-            let mut used = group.uses.iter().map(|&index| &sources[index]);
-            used.find(|source| source.layers.iter().any(changes)).map(|source| plan.unstated_reload(&source.name))
-        })
-        .collect();
-    if complaints.is_empty() { Ok(()) } else { Err(Failure { exit: Exit::CONFIG, complaints }) }
-}
-
-/// The processes that a group's files concern: those that are reloaded for it, or all where no process is.
-fn concerns(plan: &Plan, group: usize) -> Vec<String> {
-    let reloaded = processes_of(plan.groups[group].reloads());
-    if reloaded.is_empty() { plan.processes.iter().map(|process| process.name.clone()).collect() } else { reloaded }
-}
-
-/// The processes of ours that a group's reload concerns.
-fn processes_of(reloads: &[ReloadPlan]) -> Vec<String> {
-    let mut names = Vec::new();
-    for reload in reloads {
-        if let ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } = reload
-            && !names.contains(process)
-        {
-            names.push(process.clone());
-        }
-    }
-    names
 }
 
 /// Starts a small thread that feeds the loop.

@@ -1,9 +1,10 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
 use super::group::Files;
+use super::relations::concerns;
 use super::reload::{self, Due};
 use super::retry::Retry;
-use super::{Event, Worker, concerns};
+use super::{Event, Worker};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;

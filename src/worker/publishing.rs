@@ -1,8 +1,9 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
+use super::Worker;
 use super::group::{Files, Group, Job, What};
+use super::relations::{concerns, processes_of};
 use super::seen::Seen;
-use super::{Worker, concerns};
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
@@ -396,7 +397,7 @@ impl<'p> Worker<'p> {
 
     /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
     fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
-        let reloaded = super::processes_of(group.reloads());
+        let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
         let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;

@@ -1,0 +1,107 @@
+//! What belongs to what: templates to groups, groups to the sources that they use and to the processes that they concern.
+//! Read off the plan and the loaded templates; no state.
+
+use super::group::Group;
+use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
+use crate::error::{Complaint, Failure};
+use crate::exit::Exit;
+use crate::publish::{Outcome, Recovered};
+use crate::template::{Engine, Input};
+use std::collections::BTreeSet;
+
+/// Loads every template of a plan, in the order of its groups.
+pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
+    let inputs: Vec<Input> = plan.groups.iter().flat_map(|group| &group.templates).map(input).collect();
+    Engine::load(&inputs, &plan.template_dir).map_err(|errors| Failure {
+        exit: errors.first().map_or(Exit::DATA, |error| error.exit),
+        complaints: errors.into_iter().map(|error| error.complaint).collect(),
+    })
+}
+
+/// A template as the engine takes it.
+pub fn input(template: &TemplatePlan) -> Input {
+    Input {
+        name: template.from.to_string_lossy().into_owned(),
+        path: template.from.clone(),
+        text: None,
+        escape: template.escape,
+    }
+}
+
+/// The sources that some template uses (the others are never opened), after those that are `open` already, and the groups
+/// with the indexes of theirs.
+pub(super) fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<SourcePlan>, Vec<Group>) {
+    let mut next = 0;
+    let ranges: Vec<_> = plan
+        .groups
+        .iter()
+        .map(|group| {
+            let range = next..next + group.templates.len();
+            next = range.end;
+            range
+        })
+        .collect();
+    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
+    let is_open = |source: &&SourcePlan| open.iter().any(|open| open.name == source.name);
+    let new = plan.sources.iter().filter(|source| names.contains(&source.name) && !is_open(source));
+    let sources: Vec<SourcePlan> = open.iter().chain(new).cloned().collect();
+    let groups = plan
+        .groups
+        .iter()
+        .zip(ranges)
+        .map(|(plan, range)| {
+            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
+            let indexes = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
+            Group::new(plan, range, indexes)
+        })
+        .collect();
+    (sources, groups)
+}
+
+/// The processes that must not run because a group is neither old nor new.
+pub(super) fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
+    let mut held = Vec::new();
+    for done in recovered {
+        if let Outcome::Mixed(complaint) = &done.outcome {
+            crate::error!("{complaint}");
+            let group = plan.groups.iter().position(|group| group.name == done.group);
+            held.extend(group.map(|index| concerns(plan, index)).unwrap_or_default());
+        }
+    }
+    held
+}
+
+/// A watched template must say what is told after it changed: nobody's fleet restarts by default.
+pub(super) fn reloads_are_stated(plan: &Plan, sources: &[SourcePlan], groups: &[Group]) -> Result<(), Failure> {
+    let changes = |layer: &LayerPlan| crate::source::kind::inspect(&layer.uri).is_ok_and(|facts| facts.changes);
+    let complaints: Vec<Complaint> = plan
+        .groups
+        .iter()
+        .zip(groups)
+        .filter(|(plan, _)| plan.reload == ReloadChoice::Unstated)
+        .filter_map(|(plan, group)| {
+            let mut used = group.uses.iter().map(|&index| &sources[index]);
+            used.find(|source| source.layers.iter().any(changes)).map(|source| plan.unstated_reload(&source.name))
+        })
+        .collect();
+    if complaints.is_empty() { Ok(()) } else { Err(Failure { exit: Exit::CONFIG, complaints }) }
+}
+
+/// The processes that a group's files concern: those that are reloaded for it, or all where no process is.
+pub(super) fn concerns(plan: &Plan, group: usize) -> Vec<String> {
+    let reloaded = processes_of(plan.groups[group].reloads());
+    if reloaded.is_empty() { plan.processes.iter().map(|process| process.name.clone()).collect() } else { reloaded }
+}
+
+/// The processes of ours that a group's reload concerns.
+pub(super) fn processes_of(reloads: &[ReloadPlan]) -> Vec<String> {
+    let mut names = Vec::new();
+    for reload in reloads {
+        if let ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } = reload
+            && !names.contains(process)
+        {
+            names.push(process.clone());
+        }
+    }
+    names
+}
