@@ -5,20 +5,33 @@
 
 use crate::os::inherited::bit;
 
-/// Whether `signal` would end this process: its default action is to end it, and the process neither handles, ignores nor
-/// blocks it (whoever blocks a signal waits for it elsewhere). Where /proc does not say, nobody is held back.
-pub fn would_end(pid: i32, signal: i32) -> bool {
+/// What a process would do with a signal now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Would {
+    /// Handle or ignore it, or its default action is harmless. Also where /proc does not say: nobody is held back.
+    Take,
+    /// Nothing now: it is blocked. Who waits for it elsewhere (`sigwait(3)`, signalfd) blocks it for good; a shell that is
+    /// just forking blocks everything for a moment, and may end by it after that.
+    Wait,
+    /// End.
+    End,
+}
+
+/// What this process would do with `signal` now.
+pub fn would(pid: i32, signal: i32) -> Would {
     if DEFAULT_IS_HARMLESS.contains(&signal) {
-        return false;
+        return Would::Take;
     }
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
-    let set = |name: &str| {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return Would::Take };
+    let has = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(line.trim(), 16).ok()
+        u64::from_str_radix(line.trim(), 16).ok().map(|set| set & bit(signal) != 0)
     };
-    match (set("SigBlk:"), set("SigIgn:"), set("SigCgt:")) {
-        (Some(blocked), Some(ignored), Some(caught)) => (blocked | ignored | caught) & bit(signal) == 0,
-        _ => false,
+    match (has("SigBlk:"), has("SigIgn:"), has("SigCgt:")) {
+        (Some(_), Some(true), Some(_)) | (Some(_), Some(_), Some(true)) => Would::Take,
+        (Some(true), Some(_), Some(_)) => Would::Wait,
+        (Some(false), Some(_), Some(_)) => Would::End,
+        _ => Would::Take,
     }
 }
 
@@ -43,10 +56,10 @@ mod tests {
     fn a_process_without_a_handler_would_end() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        assert!(would_end(pid, libc::SIGHUP));
-        assert!(!would_end(pid, libc::SIGWINCH));
+        assert_eq!(would(pid, libc::SIGHUP), Would::End);
+        assert_eq!(would(pid, libc::SIGWINCH), Would::Take);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!would_end(i32::MAX, libc::SIGHUP));
+        assert_eq!(would(i32::MAX, libc::SIGHUP), Would::Take);
     }
 }

@@ -1,6 +1,7 @@
 //! The shell around the machine: one loop that waits, turns what happened into events and carries the actions out.
 
 use super::machine::{Action, Event, Machine, Target};
+use super::ready::Would;
 use super::terminal::Terminal;
 use super::wait::{self, Signals};
 use super::worker::{self, Link, Received};
@@ -46,6 +47,8 @@ pub struct Shell<'a, 'w> {
     orphans: Level,
     /// Memory is given back then, unless all is over before.
     rest_at: Option<Instant>,
+    /// The process and signal that were found blocked when a reload was asked for last.
+    blocks: Option<(i32, i32)>,
     exit: Option<Exit>,
 }
 
@@ -74,6 +77,7 @@ impl<'a, 'w> Shell<'a, 'w> {
             reap_wanted: false,
             orphans,
             rest_at: None,
+            blocks: None,
             exit: None,
         })
     }
@@ -109,6 +113,20 @@ impl<'a, 'w> Shell<'a, 'w> {
                 self.rest_at = None;
                 memory::give_back();
             }
+        }
+    }
+
+    /// Whether a process is ready for a reload signal. One that has it blocked is, if it had it blocked the last time it was
+    /// asked, too.
+    fn takes(&mut self, pid: i32, signal: i32) -> bool {
+        let before = self.blocks.take();
+        match super::ready::would(pid, signal) {
+            Would::Take => true,
+            Would::Wait => {
+                self.blocks = Some((pid, signal));
+                before == self.blocks
+            }
+            Would::End => false,
         }
     }
 
@@ -189,12 +207,13 @@ impl<'a, 'w> Shell<'a, 'w> {
             }
             Action::Reload { id, target, signal } => {
                 let (Target::Pid(pid) | Target::Group(pid)) = target;
-                let outcome = match kill_ready(target, pid, signal) {
-                    Ok(true) => Outcome::Done,
-                    Ok(false) => Outcome::Failed(format!(
-                        "it has no handler for {} (yet), which would end it",
-                        crate::os::signals::name(signal)
-                    )),
+                if !self.takes(pid, signal) {
+                    let name = crate::os::signals::name(signal);
+                    let outcome = Outcome::Failed(format!("it has no handler for {name} (yet), which would end it"));
+                    return self.tell(&ToWorker::Reloaded { id, outcome });
+                }
+                let outcome = match kill(target, signal) {
+                    Ok(()) => Outcome::Done,
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Outcome::NotRunning,
                     Err(error) => Outcome::Failed(error.to_string()),
                 };
@@ -294,14 +313,6 @@ impl<'a, 'w> Shell<'a, 'w> {
         self.actions.shrink_to_fit();
         self.rest_at = Some(Instant::now() + REST);
     }
-}
-
-/// Sends a reload signal, unless it would end the process.
-fn kill_ready(target: Target, pid: i32, signal: i32) -> io::Result<bool> {
-    if super::ready::would_end(pid, signal) {
-        return Ok(false);
-    }
-    kill(target, signal).map(|()| true)
 }
 
 fn kill(target: Target, signal: i32) -> io::Result<()> {
