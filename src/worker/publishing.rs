@@ -91,7 +91,7 @@ impl<'p> Worker<'p> {
         let contents = self.keys.contents(&rendered);
         if let Some(seen) = &self.groups[index].seen {
             if seen.is(&contents, &group.templates) {
-                self.equal(index);
+                self.right(index);
                 return Ok(());
             }
             // What was printed cannot be read back: the same is not printed again.
@@ -105,7 +105,8 @@ impl<'p> Worker<'p> {
         let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
-            self.equal(index);
+            self.see(index);
+            self.right(index);
             return Ok(());
         };
         let what = What {
@@ -133,15 +134,15 @@ impl<'p> Worker<'p> {
     }
 
     /// The targets are what they should be already: whatever was held for this group may run.
-    fn equal(&mut self, index: usize) {
+    fn right(&mut self, index: usize) {
         let group = &mut self.groups[index];
         group.done = true;
         group.refused = None;
         group.schedule.rest();
-        self.see(index);
         self.unhold(index);
     }
 
+    /// What was rendered last is in place now.
     fn see(&mut self, index: usize) {
         let contents = self.groups[index].rendered.clone();
         self.groups[index].seen = Some(Seen::now(contents, &self.plan.groups[index].templates));

@@ -63,6 +63,35 @@ fn a_refusal_before_the_rename_never_touches_the_target() {
     assert_eq!((fixture.read("a").as_str(), service.hups()), ("2", 1), "{}", process.stderr());
 }
 
+#[test]
+fn what_was_refused_is_checked_anew_after_another_content() {
+    let fixture = Fixture::new(
+        r#"{"a": 1, "b": 1}"#,
+        r#"
+        [template.a]
+        from = "a.tera"
+        to = "a"
+        check = ["/bin/sh", "check.sh", "{staged}"]
+        reload = "none"
+        [template.b]
+        from = "b.tera"
+        to = "b"
+        reload = "none"
+        "#,
+    );
+    fixture.write("check.sh", NO_BAD);
+    let process = fixture.watch();
+    fixture.becomes(&process, "a", "1");
+    fixture.set(r#"{"a": "BAD", "b": 2}"#);
+    process.says("refused");
+    // What is in place already: nothing to do for `a`; `b` says that it was looked at.
+    fixture.set(r#"{"a": 1, "b": 3}"#);
+    fixture.becomes(&process, "b", "3");
+    fixture.write("check.sh", "exit 0");
+    fixture.set(r#"{"a": "BAD", "b": 4}"#);
+    fixture.becomes(&process, "a", "BAD");
+}
+
 /// The slow one is the first or the last; the other needs no check.
 const ONE_SLOW_CHECK: [&str; 2] = ["a", "b"];
 
