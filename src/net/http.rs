@@ -289,7 +289,7 @@ fn explain(error: &reqwest::Error) -> NoAnswer {
             std::io::ErrorKind::TimedOut => Cause::Timeout,
             _ => Cause::Other,
         };
-        return no_answer(cause, io_reason(io));
+        return no_answer(cause, crate::error::reason(io));
     }
     if error.is_timeout() && error.is_connect() {
         return no_answer(Cause::Timeout, format!("no connection within {}s", CONNECT_TIMEOUT.as_secs()));
@@ -314,17 +314,6 @@ fn explain_tls(error: &rustls::Error) -> NoAnswer {
         other => (Cause::Handshake, format!("TLS: {other}")),
     };
     no_answer(cause, reason)
-}
-
-/// An I/O error as a lowercase fragment without its number (`connection refused`).
-pub fn io_reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => error.kind().to_string(),
-    }
 }
 
 #[cfg(test)]

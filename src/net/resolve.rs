@@ -96,7 +96,7 @@ impl Resolver {
     fn dns_client(&self) -> Result<TokioResolver, NotResolved> {
         let path = self.shared.resolv_conf.display();
         let text = std::fs::read(&self.shared.resolv_conf)
-            .map_err(|error| NotResolved(format!("resolve names: {path}: {}", super::http::io_reason(&error))))?;
+            .map_err(|error| NotResolved(format!("resolve names: {path}: {}", crate::error::reason(&error))))?;
         // A panic cannot leave the pair half-written, so a poisoned lock is as good as any.
         let mut current = self.shared.dns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, client)) = &*current

@@ -88,7 +88,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Complaint> {
     }
     if let Some(dir) = &tls.ca_dir {
         let unreadable = |error: std::io::Error| {
-            let reason = super::http::io_reason(&error);
+            let reason = crate::error::reason(&error);
             Complaint::new(format!("read the CA directory `{}`: {reason}", dir.display()))
         };
         for entry in std::fs::read_dir(dir).map_err(unreadable)? {
@@ -137,7 +137,7 @@ fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>,
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>, Complaint> {
     std::fs::read(path).map_err(|error| {
-        let reason = super::http::io_reason(&error);
+        let reason = crate::error::reason(&error);
         Complaint::new(format!("read the {what} file `{}`: {reason}", path.display()))
     })
 }

@@ -90,7 +90,7 @@ impl Down {
         use std::io::ErrorKind::{TimedOut, WouldBlock};
         match error.kind() {
             TimedOut | WouldBlock => Down::late(),
-            _ => Down::new(crate::publish::reason(error)),
+            _ => Down::new(crate::error::reason(error)),
         }
     }
 

@@ -95,7 +95,7 @@ pub fn spawn(plan: &CommandPlan, on_group: &mut dyn FnMut(i32)) -> Running {
         Started { child, output, pidfd }
     });
     let started =
-        started.map_err(|e| CommandStatus::NotStarted { reason: crate::publish::reason(&e), exit: code_of(&e) });
+        started.map_err(|e| CommandStatus::NotStarted { reason: crate::error::reason(&e), exit: code_of(&e) });
     Running { started, timeout: plan.timeout, deadline: Instant::now() + plan.timeout }
 }
 
@@ -167,7 +167,7 @@ impl Started {
         let ended = self.child.reap();
         let status = match (next, ended) {
             (Next::Term, Ended::Failed(error)) => {
-                CommandStatus::NotStarted { reason: crate::publish::reason(&error), exit: code_of(&error) }
+                CommandStatus::NotStarted { reason: crate::error::reason(&error), exit: code_of(&error) }
             }
             (Next::Term, Ended::Exited(code)) => CommandStatus::Exited(code),
             (Next::Term, Ended::Signaled(signal)) => CommandStatus::Signaled(signal),

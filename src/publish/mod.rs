@@ -28,7 +28,7 @@ pub use recover::{Outcome, Recovered, recover};
 pub use stage::Staged;
 
 use crate::config::plan::{OwnerPlan, TemplatePlan};
-use crate::error::{Complaint, Failure};
+use crate::error::{Complaint, Failure, reason};
 use crate::exit::Exit;
 use crate::source::Retry;
 use std::collections::BTreeSet;
@@ -98,14 +98,6 @@ fn hint(error: &io::Error) -> Option<&'static str> {
         libc::ELOOP => Some("a symbolic link there leads back to itself"),
         _ => None,
     }
-}
-
-/// An I/O error's cause in the house style: lowercase, without the number.
-pub(crate) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Warns once in this process's life about `subject`.

@@ -35,8 +35,7 @@ impl Runtime {
         let failed = |error: std::io::Error| {
             Failure::new(Exit::INTERNAL, format!("failed to start the network thread: {}", file::cause(&error)))
         };
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+        let runtime = crate::net::runtime().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let sink = sink.clone();
         let run = move || {

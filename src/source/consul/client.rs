@@ -166,7 +166,7 @@ impl Client {
             Token::Value(token) => (token.clone(), "use the Consul token".to_owned()),
             Token::File(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    let reason = http::io_reason(&error);
+                    let reason = crate::error::reason(&error);
                     later(format!("read the token file `{}`: {reason}", path.display()), None)
                 })?;
                 (text, format!("use the token in `{}`", path.display()))
