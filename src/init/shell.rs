@@ -62,7 +62,7 @@ impl<'a, 'w> Shell<'a, 'w> {
         // Before init opens anything: what is open from 3 up is not init's.
         let listen_fds = listen_fds();
         Ok(Shell {
-            machine: Machine::new(main, worker.is_some()),
+            machine: Machine::new(main, worker.is_some()).seeded(seed()),
             worker,
             link: None,
             signals: Signals::new()?,
@@ -84,7 +84,7 @@ impl<'a, 'w> Shell<'a, 'w> {
 
     /// The loop.
     pub fn run(mut self) -> Exit {
-        self.machine.begin(&mut self.decided);
+        self.machine.begin(Instant::now(), &mut self.decided);
         self.perform_all();
         loop {
             // A decided end asks for a round of reaping: nothing may be left, and then nothing will wake us.
@@ -292,7 +292,7 @@ impl<'a, 'w> Shell<'a, 'w> {
         }
         let mut keep = vec![self.signals.as_raw_fd()];
         keep.extend(self.link.as_ref().map(Link::fd));
-        if self.machine.may_restart() {
+        if self.machine.may_start() {
             self.cwd = std::env::current_dir().ok().map(|dir| dir.into_os_string().into_vec());
             for fd in self.listen_fds.iter().flatten().copied() {
                 fds::set_cloexec(fd, true);
@@ -309,10 +309,18 @@ impl<'a, 'w> Shell<'a, 'w> {
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;
-        self.cwd = None;
+        if !self.machine.may_start() {
+            self.cwd = None;
+        }
         self.actions.shrink_to_fit();
         self.rest_at = Some(Instant::now() + REST);
     }
+}
+
+/// Of the jitter between restarts: no secret, only not the same in every container.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| u64::from(now.subsec_nanos()) << 32 | u64::from(std::process::id()))
 }
 
 fn kill(target: Target, signal: i32) -> io::Result<()> {

@@ -361,7 +361,7 @@ impl<'p> Worker<'p> {
             Event::InitGone => return Some(Ended::InitGone),
             Event::Signal(signal) => return Some(Ended::Signal(signal)),
             Event::Init(ToWorker::Reloaded { id, outcome }) => self.reloaded(id, outcome, now),
-            Event::Init(ToWorker::Welcome { .. }) => {}
+            Event::Init(ToWorker::Welcome { .. } | ToWorker::Process(_) | ToWorker::Draining) => {}
             Event::Source(update) => self.update(update, now),
             Event::Probe(index, Ok(())) => {
                 self.gate_probes.remove(&index);
