@@ -242,6 +242,11 @@ impl Machine {
         self.processes.get(process)?.newest.as_deref()
     }
 
+    /// A process's name, for messages.
+    pub fn name(&self, process: usize) -> &str {
+        self.processes.get(process).map_or("?", |process| &process.name)
+    }
+
     /// Whether this process is the one whose end is the container's end.
     pub fn is_main(&self, process: usize) -> bool {
         self.processes.get(process).is_some_and(Process::is_main)

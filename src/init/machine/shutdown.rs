@@ -48,7 +48,7 @@ impl Machine {
             State::Running { .. } if restarts || waits => main.keep(number),
             State::Running { .. } => main.forward(number, out),
             State::Waiting | State::Pausing { .. } if main.rules.ends(number) => {
-                self.end(now, Exit::by_signal(number), out)
+                self.end(now, Exit::by_signal(number), out);
             }
             // Between a restart's two halves, held: the new process gets it. Before the first start there is nobody whom
             // it could have been meant for.

@@ -154,7 +154,7 @@ impl Machine {
         if process.pid() != Some(pid) || self.leaving.is_some() || self.held.contains(name) {
             return;
         }
-        let text = format!("process `{name}` is not alive and is restarted: {}", reason);
+        let text = format!("process `{name}` is not alive and is restarted: {reason}");
         out.push(Action::Log(Level::Warn, text));
         process.stop(now, Purpose::Unhealthy, out);
         self.report(now, index, out);

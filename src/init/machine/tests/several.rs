@@ -11,8 +11,9 @@ fn sidecar() -> Care {
     Care { kind: Kind::Sidecar, restart: Restart::Always, ..Care::default() }
 }
 
-fn after(care: Care, names: &[&str]) -> Care {
-    Care { after: names.iter().map(|name| (*name).to_owned()).collect(), ..care }
+fn after(mut care: Care, names: &[&str]) -> Care {
+    care.after = names.iter().map(|name| (*name).to_owned()).collect();
+    care
 }
 
 fn limited(restarts: u32, when_exhausted: Exhausted) -> Care {
