@@ -119,7 +119,8 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     };
     let processes = process::processes(reader, &tree, argv, &directory, mode);
     let is_enough = |process: &ProcessPlan| matches!(process.care.kind, Kind::Main | Kind::Essential);
-    if mode.runs() && !processes.iter().any(is_enough) {
+    // A command that is wrong was said already.
+    if mode.runs() && !processes.iter().any(is_enough) && !process::names_main(&tree) {
         let spot = reader.mistakes.origin("");
         reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
     }

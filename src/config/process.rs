@@ -84,6 +84,13 @@ pub fn names(root: &Table) -> Vec<String> {
     }
 }
 
+/// Whether the configuration has a command for main, right or wrong.
+pub fn names_main(root: &Table) -> bool {
+    let Some(Raw::Table(all)) = root.get("process").map(|item| &item.raw) else { return false };
+    let Some(Raw::Table(main)) = all.get("main").map(|item| &item.raw) else { return false };
+    main.get("command").is_some()
+}
+
 fn rewrite(reader: &mut Reader<'_>, main: &Table) -> BTreeMap<i32, i32> {
     let mut map = BTreeMap::new();
     for (from, entry) in reader.table(main, "rewrite").map(Table::in_order).unwrap_or_default() {
