@@ -3,9 +3,11 @@
 use super::schedule::Schedule;
 use super::seen::{Contents, Seen};
 use crate::config::plan::GroupPlan;
+use crate::error::Complaint;
 use crate::publish::{Committed, Fingerprint, Staged};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A group and where its publishing stands.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ pub struct Group {
     pub committed: Option<Committed>,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
+    /// When this worker last published it.
+    pub published: Option<Instant>,
+    /// Why what was rendered last is not in place.
+    pub trouble: Option<Complaint>,
 }
 
 /// What a publish is about.
@@ -98,6 +104,8 @@ impl Group {
             rendered: Contents::new(),
             committed: None,
             remembered: false,
+            published: None,
+            trouble: None,
         }
     }
 }
