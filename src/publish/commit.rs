@@ -31,34 +31,34 @@ pub enum AfterError {
     Mixed,
 }
 
-/// A group whose new contents are in place, and can still be taken back where it has an after-rename check or several
-/// files.
+/// A group whose new contents are in place, and can still be taken back where it has an after-rename check, a verify or
+/// several files.
 ///
 /// Dropped after [`Committed::checked`], its kept files go and its journal stays, which says that the reload is owed: a
 /// newer publish of the group overtakes it so. Dropped before, everything stays for [`super::recover()`].
 #[derive(Debug)]
 pub struct Committed {
-    files: Vec<Held>,
-    targets: Vec<PathBuf>,
-    journal: Option<Journal>,
-    record: Record,
-    reached: Reached,
+    pub(super) files: Vec<Held>,
+    pub(super) targets: Vec<PathBuf>,
+    pub(super) journal: Option<Journal>,
+    pub(super) record: Record,
+    pub(super) reached: Reached,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
+pub(super) enum Reached {
     Committed,
     Checked,
 }
 
 /// A target and its old content.
 #[derive(Debug)]
-struct Held {
-    asked: PathBuf,
-    dir: Arc<Dir>,
-    name: OsString,
-    elsewhere: Option<Arc<Dir>>,
-    kept: Kept,
+pub(super) struct Held {
+    pub(super) asked: PathBuf,
+    pub(super) dir: Arc<Dir>,
+    pub(super) name: OsString,
+    pub(super) elsewhere: Option<Arc<Dir>>,
+    pub(super) kept: Kept,
 }
 
 impl Staged {
@@ -286,10 +286,7 @@ impl Committed {
 
     fn drop_kept(&mut self) {
         for held in &mut self.files {
-            if let Kept::Aside(kept) = std::mem::replace(&mut held.kept, Kept::Not) {
-                // Nobody reads it; what cannot be removed is swept at the next start.
-                let _ = held.elsewhere.as_deref().unwrap_or(&held.dir).remove(&kept);
-            }
+            held.drop_kept();
         }
     }
 
@@ -314,6 +311,13 @@ impl Held {
             name: file.name.clone(),
             elsewhere: file.elsewhere.clone(),
             kept: Kept::Not,
+        }
+    }
+
+    pub(super) fn drop_kept(&mut self) {
+        if let Kept::Aside(kept) = std::mem::replace(&mut self.kept, Kept::Not) {
+            // Nobody reads it; what cannot be removed is swept at the next start.
+            let _ = self.elsewhere.as_deref().unwrap_or(&self.dir).remove(&kept);
         }
     }
 

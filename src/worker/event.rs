@@ -16,8 +16,12 @@ pub enum Event {
     Source(Update),
     /// A probe of the start gate (its index) is up, or why it is not.
     Probe(usize, Result<(), Complaint>),
-    /// A check or reload command ended.
+    /// A check, reload or verify command ended.
     Command(u64, CommandResult),
+    /// A try of a verify's probe ended.
+    Verified(u64, Result<(), Complaint>),
+    /// A reload's request was answered as expected, or why not.
+    Posted(u64, Result<(), Complaint>),
     /// Without init: a signal that ends proem.
     Signal(i32),
 }

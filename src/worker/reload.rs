@@ -1,6 +1,7 @@
 //! Which reloads a batch of published groups owes, each once per process however many groups changed.
 
 use crate::config::plan::ReloadPlan;
+use std::time::Duration;
 
 /// One thing to do, and the groups that are paid by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub fn merge(owed: impl IntoIterator<Item = (usize, ReloadPlan)>) -> Vec<Due> {
     swallow(&mut merged);
     merged.sort_by_key(|due| match due.reload {
         ReloadPlan::Run { .. } => 0,
-        ReloadPlan::Signal { .. } => 1,
+        ReloadPlan::Signal { .. } | ReloadPlan::Post(_) => 1,
         ReloadPlan::Restart { .. } => 2,
         ReloadPlan::Exit => 3,
     });
@@ -40,6 +41,18 @@ pub fn pays(done: &ReloadPlan, owed: &ReloadPlan) -> bool {
         (ReloadPlan::Signal { .. } | ReloadPlan::Restart { .. }, ReloadPlan::Exit) => true,
         _ => owed == done,
     }
+}
+
+/// Whether it ends what runs: then a fleet must not do it at once.
+pub fn is_heavy(reload: &ReloadPlan) -> bool {
+    matches!(reload, ReloadPlan::Restart { .. } | ReloadPlan::Exit)
+}
+
+/// How long a reload that [is heavy](is_heavy) waits: less than `splay`, evenly spread where `random` is over all of u64.
+pub fn delay(splay: Duration, random: u64) -> Duration {
+    // Below 2^94 nanoseconds times below 2^64 would overflow only for ages beyond that of the universe.
+    let nanos = splay.as_nanos().min(u128::from(u64::MAX)) * u128::from(random) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn swallow(merged: &mut Vec<Due>) {
