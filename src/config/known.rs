@@ -40,8 +40,7 @@ pub const TEMPLATE: &[&str] = &[
     "splay",
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
-pub const GROUP: &[&str] =
-    &["check", "check_timeout", "reload", "verify", "settle", "settle_max", "throttle", "splay"];
+pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "verify", "settle", "settle_max", "throttle", "splay"];
 /// Keys of `[process.main]`.
 pub const PROCESS: &[&str] = &[
     "command",

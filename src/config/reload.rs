@@ -96,9 +96,14 @@ fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<Re
         Raw::Table(table) => {
             reader.only(table, RELOAD);
             let (run, post) = (table.get("run").is_some(), table.get("post").is_some());
+            if !run && !post && table.in_order().iter().any(|(key, _)| !RELOAD.contains(key)) {
+                // A slip of the pen, which was reported.
+                return None;
+            }
             if run == post {
                 let what = if run { "has both `run` and `post`" } else { "has neither `run` nor `post`" };
-                let hint = "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }` or `{ post = \"http://…\" }`; several make a list";
+                let hint =
+                    "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }` or `{ post = \"http://…\" }`; several make a list";
                 reader.wrong(item.spot, format!("`reload` {what}"), hint);
                 return None;
             }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// How long a verify is tried, unless something else is stated.
 const WITHIN: Duration = Duration::from_secs(10);
-const EXAMPLE: &str = "write `{ probe = \"http://127.0.0.1/\", within = \"5s\" }` or `{ run = [\"PROGRAM\"], within = \"5s\" }`";
+const EXAMPLE: &str =
+    "write `{ probe = \"http://127.0.0.1/\", within = \"5s\" }` or `{ run = [\"PROGRAM\"], within = \"5s\" }`";
 
 /// Reads the key of a template's or a group's table.
 pub fn verify(reader: &mut Reader<'_>, table: &Table, reload: &ReloadChoice) -> Option<VerifyPlan> {
@@ -33,6 +34,8 @@ pub fn verify(reader: &mut Reader<'_>, table: &Table, reload: &ReloadChoice) -> 
     let what = match (inner.get("probe"), inner.get("run")) {
         (Some(probe), None) => VerifyWhat::Probe(self::probe(reader, probe)?),
         (None, Some(_)) => VerifyWhat::Run(reader.command(inner, "run")?),
+        // A slip of the pen, which was reported.
+        (None, None) if inner.in_order().iter().any(|(key, _)| !VERIFY.contains(key)) => return None,
         (None, None) => {
             reader.wrong(item.spot, "`verify` tries nothing: it has neither `probe` nor `run`", EXAMPLE);
             return None;

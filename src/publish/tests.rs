@@ -4,6 +4,7 @@ mod crashes;
 mod killed;
 mod mounts;
 mod steps;
+mod verify;
 
 use super::*;
 use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};

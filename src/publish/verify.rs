@@ -45,27 +45,26 @@ impl Committed {
         let files = std::mem::take(&mut older.files);
         for (held, entry) in files.into_iter().zip(std::mem::take(&mut older.record.entries)) {
             let same = |own: &Held| own.dir.path() == held.dir.path() && own.name == held.name;
-            match self.files.iter().position(same) {
-                Some(at) => {
-                    let Some(own) = self.record.entries.get_mut(at) else { continue };
-                    *own = Entry { new: own.new, staged: own.staged.take(), ..entry };
-                    self.files[at].drop_kept();
-                    self.files[at] = held;
-                }
-                None => {
-                    self.files.push(held);
-                    self.record.entries.push(entry);
-                }
+            let own = self.files.iter().position(same);
+            if let Some(at) = own
+                && let Some(entry_of_own) = self.record.entries.get_mut(at)
+            {
+                *entry_of_own = Entry { new: entry_of_own.new, staged: entry_of_own.staged.take(), ..entry };
+                self.files[at].drop_kept();
+                self.files[at] = held;
+            } else if own.is_none() {
+                self.files.push(held);
+                self.record.entries.push(entry);
             }
         }
     }
 
     /// Takes up what [`super::recover_unverified`] found: a publish that a crash interrupted before it was verified.
     pub fn resume(group: &GroupPlan, state_dir: Option<&Path>) -> Option<Committed> {
-        let unverified = |record: &Record| {
-            matches!(record.phase, Phase::Checked | Phase::Verifying) && !record.entries.is_empty()
-        };
-        let (journal, record) = Place::of(group, state_dir).find().into_iter().find(|(_, record)| unverified(record))?;
+        let unverified =
+            |record: &Record| matches!(record.phase, Phase::Checked | Phase::Verifying) && !record.entries.is_empty();
+        let (journal, record) =
+            Place::of(group, state_dir).find().into_iter().find(|(_, record)| unverified(record))?;
         Committed::of(journal, record).ok()
     }
 

@@ -38,8 +38,8 @@ pub struct Group {
     pub rendered: Contents,
     /// Published, and its reload is still owed, or its verify goes on.
     pub committed: Option<Committed>,
-    /// Published, and to be verified once its reload is done.
-    pub unverified: bool,
+    /// What follows when its reload is done.
+    pub then: Then,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
 }
@@ -55,6 +55,15 @@ pub struct What {
     pub several: bool,
     /// Its reload was owed before, for an older publish.
     pub owed_before: bool,
+}
+
+/// What follows a publish that was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing: what was kept goes.
+    Done,
+    /// Whoever was told must do well with it; `committed` is there.
+    Verify,
 }
 
 /// Whether a group's files can be used.
@@ -106,7 +115,7 @@ impl Group {
             seen: None,
             rendered: Contents::new(),
             committed: None,
-            unverified: false,
+            then: Then::Done,
             remembered: false,
         }
     }

@@ -37,7 +37,7 @@ use crate::template::Engine;
 use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
-use group::{Files, Group, Job};
+use group::{Files, Group, Job, Then};
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
@@ -164,8 +164,7 @@ impl<'p> Worker<'p> {
         };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
         // Where nothing runs yet there is nobody to verify with: what starts, starts on what is there.
-        let recover =
-            if welcome.started { crate::publish::recover_unverified } else { crate::publish::recover };
+        let recover = if welcome.started { crate::publish::recover_unverified } else { crate::publish::recover };
         let recovered = recover(&plan.groups, plan.state_dir.as_deref());
         let mixed = mixed(plan, &recovered);
         let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
@@ -241,12 +240,12 @@ impl<'p> Worker<'p> {
             }
             if done.unverified {
                 let committed = Committed::resume(&self.plan.groups[index], self.plan.state_dir.as_deref());
-                self.groups[index].unverified = committed.is_some();
+                self.groups[index].then = if committed.is_some() { Then::Verify } else { Then::Done };
                 self.groups[index].committed = committed;
             }
             if done.reload_owed {
                 // Else the journal that says so is that of the publish, and goes with it.
-                self.groups[index].remembered = !self.groups[index].unverified;
+                self.groups[index].remembered = self.groups[index].then == Then::Done;
                 match self.mode {
                     _ if self.started => self.owe(index, self.plan.groups[index].splay),
                     Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
@@ -263,7 +262,7 @@ impl<'p> Worker<'p> {
             }
         }
         for index in 0..self.groups.len() {
-            if self.groups[index].unverified && !self.owed.owes(index) {
+            if self.groups[index].then == Then::Verify && !self.owed.owes(index) {
                 self.verify(index, Instant::now());
             }
         }

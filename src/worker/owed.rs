@@ -1,6 +1,6 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
-use super::group::Files;
+use super::group::{Files, Then};
 use super::relations::concerns;
 use super::reload::{self, Due};
 use super::retry::Retry;
@@ -104,8 +104,10 @@ impl Owed {
     /// Whether all that would pay for this waits for its share of `splay`: a restart, and the signals of its process,
     /// which it swallows. The first restart that is due pays for all.
     fn is_splayed(&self, entry: &Entry) -> bool {
-        let mut heavy =
-            self.entries.iter().filter(|other| reload::is_heavy(&other.reload) && reload::pays(&other.reload, &entry.reload));
+        let mut heavy = self
+            .entries
+            .iter()
+            .filter(|other| reload::is_heavy(&other.reload) && reload::pays(&other.reload, &entry.reload));
         heavy.next().is_some_and(|first| first.after.is_some() && heavy.all(|other| other.after.is_some()))
     }
 
@@ -114,10 +116,11 @@ impl Owed {
     fn ready(&self, now: Instant) -> impl Iterator<Item = &Entry> {
         let paused = move |entry: &Entry| entry.retry.is_some_and(|retry| now < retry.at);
         self.entries.iter().filter(move |entry| {
-            !self.is_splayed(entry) && !self.entries.iter().any(|other| {
-                let prepares = matches!(other.reload, ReloadPlan::Run { .. });
-                other.group == entry.group && paused(other) && (prepares || other.reload == entry.reload)
-            })
+            !self.is_splayed(entry)
+                && !self.entries.iter().any(|other| {
+                    let prepares = matches!(other.reload, ReloadPlan::Run { .. });
+                    other.group == entry.group && paused(other) && (prepares || other.reload == entry.reload)
+                })
         })
     }
 
@@ -177,7 +180,7 @@ impl Worker<'_> {
 
     /// What the group owed is done. Where it is to be verified, what was kept stays until then.
     fn told(&mut self, group: usize, now: Instant) {
-        if self.groups[group].unverified {
+        if self.groups[group].then == Then::Verify {
             self.verify(group, now);
             self.control.tell(&ToInit::Paid(self.plan.groups[group].name.clone()));
             self.groups[group].changed.clear();
@@ -438,5 +441,53 @@ mod tests {
         assert!(ready(&owed, now).is_empty());
         owed.add(0, [&run("a")], || None);
         assert_eq!(ready(&owed, now), [(0, run("a"))]);
+    }
+
+    fn restart() -> ReloadPlan {
+        ReloadPlan::Restart { process: "main".into() }
+    }
+
+    #[test]
+    fn a_share_of_splay_is_drawn_once_and_not_put_off_by_a_newer_publish() {
+        let now = Instant::now();
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
+        let mut owed = Owed::default();
+        owed.add(0, [&run("a"), &restart()], || at(5));
+        // What prepares the restart does not wait.
+        assert_eq!(ready(&owed, now), [(0, run("a"))]);
+        owed.pay(&Due { reload: run("a"), groups: vec![0] }, 1);
+        owed.add(0, [&restart()], || at(60));
+        assert_eq!(owed.due(), at(5));
+        owed.elapse(now + Duration::from_secs(4));
+        assert!(ready(&owed, now).is_empty());
+        owed.elapse(now + Duration::from_secs(5));
+        assert_eq!(ready(&owed, now), [(0, restart())]);
+        assert_eq!(owed.due(), None);
+    }
+
+    #[test]
+    fn one_process_is_restarted_once_and_its_signals_wait_for_that() {
+        let now = Instant::now();
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
+        let mut owed = Owed::default();
+        owed.add(0, [&restart()], || at(9));
+        owed.add(1, [&restart()], || at(5));
+        owed.add(2, [&hup()], || at(0));
+        assert!(ready(&owed, now).is_empty());
+        owed.elapse(now + Duration::from_secs(5));
+        let due = reload::merge(ready(&owed, now));
+        assert_eq!(due.len(), 1);
+        assert_eq!(owed.pay(&due[0], owed.publishes).len(), 3);
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn what_is_broken_waits_for_nothing() {
+        let now = Instant::now();
+        let mut owed = Owed::default();
+        owed.add(0, [&restart()], || Some(now + Duration::from_secs(9)));
+        owed.add(1, [&hup()], || None);
+        owed.hurry(1);
+        assert_eq!(reload::merge(ready(&owed, now)), [Due { reload: restart(), groups: vec![0, 1] }]);
     }
 }

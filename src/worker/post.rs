@@ -24,9 +24,8 @@ pub fn send(post: &PostPlan) -> Result<(), Complaint> {
     let address = Address::Url { secure, host: post.host.clone(), port, base: String::new() };
     let client = Client::own(address, crate::net::tls::Tls::default());
     let runtime = crate::net::runtime().map_err(|error| failed(post, &crate::error::reason(&error)))?;
-    let answer = runtime.block_on(async {
-        tokio::time::timeout(timeout, client.ask(&post.method, &post.path, headers)).await
-    });
+    let answer =
+        runtime.block_on(async { tokio::time::timeout(timeout, client.ask(&post.method, &post.path, headers)).await });
     // A name that is still being looked up on a thread of the runtime holds nobody up.
     runtime.shutdown_background();
     match answer {

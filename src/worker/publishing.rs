@@ -1,7 +1,7 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
 use super::Worker;
-use super::group::{Files, Group, Job, What};
+use super::group::{Files, Group, Job, Then, What};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
@@ -212,7 +212,7 @@ impl<'p> Worker<'p> {
     fn undone(&mut self, index: usize, what: What) {
         self.unhold(index);
         let group = &mut self.groups[index];
-        if group.unverified
+        if group.then == Then::Verify
             && let Some(older) = &mut group.committed
             && let Err(error) = older.checked()
         {
@@ -242,7 +242,7 @@ impl<'p> Worker<'p> {
         let verify = what.content && self.tells() && self.plan.groups[index].verify.is_some();
         let group = &mut self.groups[index];
         if let Some(older) = group.committed.take()
-            && std::mem::take(&mut group.unverified)
+            && std::mem::replace(&mut group.then, Then::Done) == Then::Verify
         {
             committed.inherit(older);
         }
@@ -269,7 +269,7 @@ impl<'p> Worker<'p> {
             // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
             let group = &mut self.groups[index];
             group.committed = Some(committed);
-            group.unverified = verify;
+            group.then = if verify { Then::Verify } else { Then::Done };
             for target in targets {
                 if !group.changed.contains(&target) {
                     group.changed.push(target);
@@ -278,7 +278,7 @@ impl<'p> Worker<'p> {
         } else if verify && self.started {
             // Nobody is told (`reload = "none"`), and whoever runs notices by itself.
             let group = &mut self.groups[index];
-            (group.committed, group.unverified) = (Some(committed), true);
+            (group.committed, group.then) = (Some(committed), Then::Verify);
             self.verify(index, now);
         } else {
             committed.finish();

@@ -50,8 +50,8 @@ pub fn is_heavy(reload: &ReloadPlan) -> bool {
 
 /// How long a reload that [is heavy](is_heavy) waits: less than `splay`, evenly spread where `random` is over all of u64.
 pub fn delay(splay: Duration, random: u64) -> Duration {
-    // Below 2^94 nanoseconds times below 2^64 would overflow only for ages beyond that of the universe.
-    let nanos = splay.as_nanos().min(u128::from(u64::MAX)) * u128::from(random) >> 64;
+    // Both below 2^64: the product fits u128.
+    let nanos = (splay.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
@@ -110,5 +110,22 @@ mod tests {
             merge([(0, restart("main")), (0, ReloadPlan::Exit), (1, run.clone())]),
             [Due { reload: run, groups: vec![1] }, Due { reload: ReloadPlan::Exit, groups: vec![0] }]
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_delay_is_less_than_the_splay(splay in 0_u64..1 << 40, random: u64) {
+            let splay = Duration::from_micros(splay);
+            proptest::prop_assert!(delay(splay, random) < splay.max(Duration::from_nanos(1)));
+        }
+    }
+
+    #[test]
+    fn delays_are_spread_over_the_whole_splay() {
+        let splay = Duration::from_secs(10);
+        assert_eq!(delay(splay, 0), Duration::ZERO);
+        assert_eq!(delay(splay, u64::MAX / 2 + 1), Duration::from_secs(5));
+        assert!(delay(splay, u64::MAX) > Duration::from_millis(9_999));
+        assert_eq!(delay(Duration::ZERO, u64::MAX), Duration::ZERO);
     }
 }

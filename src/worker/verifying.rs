@@ -1,6 +1,6 @@
 //! After the reload: does it do well with the new files? If not, the previous ones come back.
 
-use super::group::{Files, Job};
+use super::group::{Files, Job, Then};
 use super::tries::Tries;
 use super::{Event, Worker};
 use crate::config::plan::{GroupPlan, VerifyPlan, VerifyWhat};
@@ -86,7 +86,7 @@ impl Worker<'_> {
         match outcome {
             Ok(()) => {
                 group.job = Job::Idle;
-                group.unverified = false;
+                group.then = Then::Done;
                 if let Some(committed) = group.committed.take() {
                     let targets: Vec<String> = committed.restores().map(|path| path.display().to_string()).collect();
                     crate::info!("verified {}", targets.join(", "));
@@ -107,7 +107,7 @@ impl Worker<'_> {
     fn not_verified(&mut self, index: usize, reason: Complaint, now: Instant) {
         let plan = &self.plan.groups[index];
         let group = &mut self.groups[index];
-        group.unverified = false;
+        group.then = Then::Done;
         group.seen = None;
         let Some(committed) = group.committed.take() else { return };
         group.unwanted = Some(committed.contents());
