@@ -22,6 +22,19 @@ impl Committed {
         }
     }
 
+    /// Whether it was told already, and is being taken back all the same.
+    pub fn is_refused(&self) -> bool {
+        self.reached == Reached::Refused
+    }
+
+    /// Whether all that was kept is still there: somebody may have cleaned up.
+    pub fn is_restorable(&self) -> bool {
+        self.files.iter().all(|held| match &held.kept {
+            Kept::Aside(kept) => matches!(held.aside().stat(kept), Ok(Some(_))),
+            Kept::Not | Kept::Absent | Kept::Memory(_) => true,
+        })
+    }
+
     /// Whether the disk knows of this publish.
     pub fn is_journaled(&self) -> bool {
         self.journal.is_some()
@@ -42,6 +55,10 @@ impl Committed {
     /// This publish overtakes one that was never verified: what comes back, if need be, is what was there before both.
     /// To be called before [`Committed::checked`], which makes the journal say so.
     pub fn inherit(&mut self, mut older: Committed) {
+        if self.record.entries.is_empty() {
+            // Only standard output changed: no journal was needed for that.
+            self.journal = older.journal.take();
+        }
         let files = std::mem::take(&mut older.files);
         for (held, entry) in files.into_iter().zip(std::mem::take(&mut older.record.entries)) {
             let same = |own: &Held| own.dir.path() == held.dir.path() && own.name == held.name;

@@ -26,6 +26,8 @@ pub struct Group {
     pub refused: Option<Fingerprint>,
     /// What would change, and to what, if content were published again that a verify refused.
     pub unwanted: Option<BTreeMap<PathBuf, Fingerprint>>,
+    /// Groups that were in place unverified when a verify refused this one: it may have been for their content.
+    pub beside: BTreeSet<usize>,
     /// What its files are, as far as others are concerned.
     pub files: Files,
     /// init was asked to hold its processes.
@@ -109,6 +111,7 @@ impl Group {
             done: false,
             refused: None,
             unwanted: None,
+            beside: BTreeSet::new(),
             files: Files::Whole,
             held: false,
             changed: Vec::new(),

@@ -160,6 +160,15 @@ impl<'p> Worker<'p> {
     /// Old beside new, or refused content that could not be taken back: the journal says how to undo it.
     fn unmix(&mut self, index: usize) -> Result<(), Problem> {
         let plan = &self.plan.groups[index];
+        if let Some(refused) = self.groups[index].committed.as_mut().filter(|committed| committed.is_refused()) {
+            refused.undo().map_err(Problem::Write)?;
+            self.groups[index].committed = None;
+        }
+        let group = &mut self.groups[index];
+        if group.committed.take().is_some() {
+            // Recovery keeps nothing of an older publish: that one is reloaded, and not verified.
+            (group.then, group.remembered) = (Then::Done, true);
+        }
         for done in crate::publish::recover(std::slice::from_ref(plan), self.plan.state_dir.as_deref()) {
             if let Outcome::Mixed(complaint) = done.outcome {
                 let (exit, retry) = (Exit::CANNOT_WRITE, Retry::Later);
@@ -239,9 +248,11 @@ impl<'p> Worker<'p> {
     }
 
     fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
-        let verify = what.content && self.tells() && self.plan.groups[index].verify.is_some();
+        let verify = self.tells() && self.plan.groups[index].verify.is_some();
         let group = &mut self.groups[index];
-        if let Some(older) = group.committed.take()
+        // A repaired mode or owner overtakes nothing.
+        if what.content
+            && let Some(older) = group.committed.take()
             && std::mem::replace(&mut group.then, Then::Done) == Then::Verify
         {
             committed.inherit(older);
@@ -265,7 +276,9 @@ impl<'p> Worker<'p> {
         group.done = true;
         (group.refused, group.unwanted) = (None, None);
         self.see(index);
-        if self.owed.owes(index) {
+        if !what.content {
+            committed.finish();
+        } else if self.owed.owes(index) {
             // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
             let group = &mut self.groups[index];
             group.committed = Some(committed);

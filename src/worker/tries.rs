@@ -36,6 +36,14 @@ impl Tries {
         Some(self.deadline.saturating_duration_since(now).max(LEAST))
     }
 
+    /// The verdict would not be about this publish alone: all the time is given anew from `now`. A try that runs is not
+    /// cut off.
+    pub fn renew(&mut self, now: Instant, within: Duration) {
+        let fresh = Tries::new(now, within);
+        self.deadline = fresh.deadline;
+        self.next = self.next.and(fresh.next);
+    }
+
     /// The try that began has failed. `false`: it was the last, for another could not begin in time.
     pub fn again(&mut self, now: Instant) -> bool {
         self.next = Some(now + PAUSE).filter(|next| *next < self.deadline);
@@ -57,6 +65,21 @@ mod tests {
         let t = Instant::now();
         assert_eq!(Tries::new(t, ms(400)).due(), Some(t + ms(100)));
         assert_eq!(Tries::new(t, ms(60_000)).due(), Some(t + OBEYED));
+    }
+
+    #[test]
+    fn renewed_it_has_all_its_time_again_and_still_one_try_at_a_time() {
+        let t = Instant::now();
+        let mut tries = Tries::new(t, ms(400));
+        tries.renew(t + ms(90), ms(400));
+        assert_eq!(tries.due(), Some(t + ms(190)));
+        tries.begin(t + ms(190)).unwrap();
+        tries.renew(t + ms(300), ms(400));
+        assert_eq!(tries.due(), None);
+        assert!(tries.again(t + ms(440)));
+        assert_eq!(tries.due(), Some(t + ms(690)));
+        tries.begin(t + ms(690)).unwrap();
+        assert!(!tries.again(t + ms(695)));
     }
 
     proptest! {

@@ -1,11 +1,13 @@
 //! After the reload: does it do well with the new files? If not, the previous ones come back.
 
 use super::group::{Files, Job, Then};
+use super::relations::concerns;
 use super::tries::Tries;
 use super::{Event, Worker};
 use crate::config::plan::{GroupPlan, VerifyPlan, VerifyWhat};
 use crate::error::Complaint;
 use crate::publish::command::CommandResult;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long one try of a probe may take.
@@ -89,8 +91,8 @@ impl Worker<'_> {
                 group.then = Then::Done;
                 if let Some(committed) = group.committed.take() {
                     let targets: Vec<String> = committed.restores().map(|path| path.display().to_string()).collect();
-                    crate::info!("verified {}", targets.join(", "));
                     committed.finish();
+                    crate::info!("verified {}", targets.join(", "));
                 }
             }
             Err(complaint) => {
@@ -109,7 +111,16 @@ impl Worker<'_> {
         let group = &mut self.groups[index];
         group.then = Then::Done;
         group.seen = None;
-        let Some(committed) = group.committed.take() else { return };
+        self.judge_alone(index, now);
+        let group = &mut self.groups[index];
+        let Some(mut committed) = group.committed.take() else { return };
+        let within = plan.verify.as_ref().map_or(Duration::ZERO, |verify| verify.within);
+        if !committed.is_restorable() {
+            committed.finish();
+            let message = format!("{}: not verified within {within:?}: {}", named(plan), reason.message);
+            let hint = "the new content stays: the file that was kept of the previous one is gone";
+            return self.complain(&[Complaint::new(message).hint(hint)], now);
+        }
         group.unwanted = Some(committed.contents());
         group.changed = committed.restores().map(|path| path.display().to_string()).collect();
         // What its journal says from here on, until it is paid.
@@ -117,24 +128,47 @@ impl Worker<'_> {
         self.owe(index, Duration::ZERO);
         self.owed.hurry(index);
         self.hold(index);
-        let back = match committed.roll_back() {
+        let back = match committed.undo() {
             Ok(()) => {
                 self.unhold(index);
                 "the previous content is back".to_owned()
             }
             Err(error) => {
-                self.groups[index].files = Files::Mixed;
-                self.groups[index].schedule.failed(now);
-                format!("the previous content could not be brought back ({})", error.complaint.message)
+                let group = &mut self.groups[index];
+                (group.files, group.committed) = (Files::Mixed, Some(committed));
+                group.schedule.failed(now);
+                format!("the previous content is to come back, which failed ({})", error.complaint.message)
             }
         };
         if !self.owed.owes(index) {
             self.settled(index);
         }
-        let within = plan.verify.as_ref().map_or(Duration::ZERO, |verify| verify.within);
         let message = format!("{}: not verified within {within:?}, so {back}: {}", named(plan), reason.message);
-        let hint = "it is not published again until an input changes".to_owned();
+        let hint = "the refused content is not published again until an input changes".to_owned();
         self.complain(&[Complaint { message, hint: reason.hint.or(Some(hint)) }], now);
+    }
+
+    /// A refusal may be for another group's content: for one that is not verified either, and uses the same process. That
+    /// one is now verified without this one; and if it is refused, too, this one was perhaps not to blame, and gets
+    /// another try without it.
+    fn judge_alone(&mut self, refused: usize, now: Instant) {
+        let own = concerns(self.plan, refused);
+        let mut beside = BTreeSet::new();
+        for (index, plan) in self.plan.groups.iter().enumerate() {
+            let group = &mut self.groups[index];
+            if group.beside.remove(&refused) && group.unwanted.take().is_some() {
+                group.schedule.changed(now);
+            }
+            let shares = || concerns(self.plan, index).iter().any(|process| own.contains(process));
+            if index == refused || group.then == Then::Done || !shares() {
+                continue;
+            }
+            beside.insert(index);
+            if let (Job::Verify(verify), Some(plan)) = (&mut group.job, &plan.verify) {
+                verify.tries.renew(now, plan.within);
+            }
+        }
+        self.groups[refused].beside = beside;
     }
 }
 

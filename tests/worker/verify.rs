@@ -189,6 +189,32 @@ fn of_two_groups_only_the_one_that_fails_is_taken_back() {
     assert!(fixture.kept(".").is_empty(), "{:?}", fixture.kept("."));
 }
 
+/// Both are told by one reload, and both verifies fail for the content of one of them.
+#[test]
+fn a_good_change_does_not_stay_away_for_anothers_bad_one() {
+    for (bad, good) in [("a", "b"), ("b", "a")] {
+        let table = |name: &str| {
+            format!(
+                "[template.{name}]\nfrom = \"{name}.tera\"\nto = \"o/{name}\"\nreload = \"HUP\"\n\
+                 verify = {{ run = [\"/bin/sh\", \"verify.sh\"], within = \"1s\" }}\n"
+            )
+        };
+        let fixture = Fixture::new(r#"{"a": 1, "b": 1}"#, &[table("a"), table("b")].concat());
+        fixture.write("verify.sh", "! grep -q BAD o/a o/b\n");
+        let service = Service::new(fixture.dir.path(), &fixture.path("o/a"));
+        let process = fixture.run(&[SH, text(&service.script)]);
+        process.file(&service.seen, "1");
+        fixture.set(&format!(r#"{{"{good}": 2, "{bad}": "BAD"}}"#));
+        process.says(&format!("template `{bad}`: not verified"));
+        let is = |name: &str, content: &str| fixture.read(&format!("o/{name}")) == content;
+        process.until("the good one is published", || (is(good, "2") && is(bad, "1")).then_some(()));
+        process.says("proem: verified ");
+        throughout("that is how it stays", || is(good, "2") && is(bad, "1") && fixture.kept("o").is_empty());
+        let refusals = process.stderr().matches("not verified").count();
+        assert!(refusals <= 2, "{refusals} refusals: {}", process.stderr());
+    }
+}
+
 /// A reload that fails is owed; what is overtaken meanwhile was never verified, so it is not what comes back.
 #[test]
 fn what_comes_back_is_what_was_verified_last() {
@@ -213,6 +239,23 @@ fn what_comes_back_is_what_was_verified_last() {
     fixture.becomes(&process, "told", "BAD\n1\n");
     throughout("that is what stays", || fixture.read("a") == "1" && fixture.read("told") == "BAD\n1\n");
     assert!(fixture.kept(".").is_empty(), "{:?}", fixture.kept("."));
+}
+
+#[test]
+fn what_was_kept_and_is_gone_cannot_come_back_and_stops_nothing() {
+    let (fixture, service) = fixture(r#"{"a": 1}"#, VERIFIED);
+    let process = fixture.run(&[SH, text(&service.script)]);
+    process.file(&service.seen, "1");
+    fixture.set(r#"{"a": "BAD"}"#);
+    fixture.appears(&process, "tries");
+    let kept =
+        fixture.kept(".").into_iter().find(|name| std::path::Path::new(name).extension() == Some("kept".as_ref()));
+    std::fs::remove_file(fixture.path(&kept.unwrap())).unwrap();
+    process.says("the new content stays");
+    assert_eq!((fixture.read("a").as_str(), service.hups()), ("BAD", 1), "{}", process.stderr());
+    fixture.set(r#"{"a": 2}"#);
+    process.says("proem: verified ");
+    assert_eq!((fixture.read("a").as_str(), fixture.kept(".").len()), ("2", 0), "{}", process.stderr());
 }
 
 #[test]

@@ -134,6 +134,25 @@ fn without_its_kept_file_there_is_nothing_to_verify_for() {
     lone.is_clean();
 }
 
+#[test]
+fn one_that_cannot_be_taken_back_yet_is_tried_again() {
+    let mut pair = pair(None);
+    verified(&mut pair.group);
+    let mut committed = told(&pair.group, "new");
+    committed.verifying().unwrap();
+    assert!(committed.is_restorable());
+    // Neither a rename nor a write in place can replace a directory.
+    std::fs::rename(&pair.a, pair.dir.path().join("aside")).unwrap();
+    std::fs::create_dir(&pair.a).unwrap();
+    std::fs::write(pair.a.join("x"), "").unwrap();
+    assert!(committed.undo().is_err());
+    assert!(committed.is_refused() && pair.b.symlink_metadata().is_err());
+    std::fs::remove_dir_all(&pair.a).unwrap();
+    committed.undo().unwrap();
+    pair.is_old();
+    assert_eq!(again(&pair.group), [(Outcome::Finished, true, false)]);
+}
+
 /// `a` changes, then `b`: neither was verified, so both come back; over a crash, too.
 #[test]
 fn a_newer_publish_can_go_back_to_before_the_one_that_it_overtakes() {
