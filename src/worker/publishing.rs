@@ -160,9 +160,11 @@ impl<'p> Worker<'p> {
     /// Old beside new, or refused content that could not be taken back: the journal says how to undo it.
     fn unmix(&mut self, index: usize) -> Result<(), Problem> {
         let plan = &self.plan.groups[index];
+        let mut was_refused = false;
         if let Some(refused) = self.groups[index].committed.as_mut().filter(|committed| committed.is_refused()) {
             refused.undo().map_err(Problem::Write)?;
             self.groups[index].committed = None;
+            was_refused = true;
         }
         let group = &mut self.groups[index];
         if group.committed.take().is_some() {
@@ -177,6 +179,9 @@ impl<'p> Worker<'p> {
         }
         self.groups[index].files = Files::Whole;
         self.unhold(index);
+        if was_refused {
+            self.settle_if_nobody_is_told(index);
+        }
         Ok(())
     }
 

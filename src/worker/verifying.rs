@@ -140,12 +140,17 @@ impl Worker<'_> {
                 format!("the previous content is to come back, which failed ({})", error.complaint.message)
             }
         };
-        if !self.owed.owes(index) {
-            self.settled(index);
-        }
+        self.settle_if_nobody_is_told(index);
         let message = format!("{}: not verified within {within:?}, so {back}: {}", named(plan), reason.message);
         let hint = "the refused content is not published again until an input changes".to_owned();
         self.complain(&[Complaint { message, hint: reason.hint.or(Some(hint)) }], now);
+    }
+
+    /// With `reload = "none"` nothing is owed for what came back.
+    pub(super) fn settle_if_nobody_is_told(&mut self, index: usize) {
+        if self.groups[index].files == Files::Whole && !self.owed.owes(index) {
+            self.settled(index);
+        }
     }
 
     /// A refusal may be for another group's content: for one that is not verified either, and uses the same process. That

@@ -21,7 +21,7 @@ fn lone(old: Option<&str>) -> Lone {
     Lone { dir, target, group }
 }
 
-fn verified(group: &mut GroupPlan) {
+pub(super) fn verified(group: &mut GroupPlan) {
     let what = VerifyWhat::Run(vec!["true".into()]);
     group.verify = Some(VerifyPlan { what, within: Duration::from_secs(1) });
 }
