@@ -215,7 +215,7 @@ owner = ":"
 from = "b"
 to = "/b"
 group = "haprxy"
-reload = "web:HUP"
+reload = "wbe:HUP"
 [group.haproxy]
 check_timeout = "1s"
 
