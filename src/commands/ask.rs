@@ -22,7 +22,7 @@ pub fn run(asked: &Ask, cli: &Cli, environment: &Environment) -> anyhow::Result<
     let variable = options::value(environment, "control").and_then(std::ffi::OsStr::to_str);
     let path = Path::new(cli.options.control.as_deref().or(variable).unwrap_or(DEFAULT));
     let (request, patience) = request(asked)?;
-    let answer = client::ask(path, request, patience);
+    let answer = client::ask(path, &request, patience);
     let mut text = String::new();
     let exit = match (asked, answer) {
         // One line, which docker shows.

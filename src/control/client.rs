@@ -12,10 +12,10 @@ const REPLACED: Duration = Duration::from_millis(1500);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Asks the proem that serves this socket. `patience`: for the answer.
-pub fn ask(path: &Path, request: Request, patience: Duration) -> Result<Response, Complaint> {
+pub fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Response, Complaint> {
     let start = Instant::now();
     let asked = loop {
-        match exchange(path, &request, patience) {
+        match exchange(path, request, patience) {
             // The worker was replaced a moment ago, or it is busy.
             Err(error) if is_passing(&error) && start.elapsed() < REPLACED => std::thread::sleep(AGAIN),
             asked => break asked,

@@ -22,8 +22,12 @@ pub enum Event {
     Health(String, i32, Health),
     /// Somebody asked at the control socket.
     Asked(Asked),
-    /// A check or reload command ended.
+    /// A check, reload or verify command ended.
     Command(u64, CommandResult),
+    /// A try of a verify's probe ended.
+    Verified(u64, Result<(), Complaint>),
+    /// A reload's request was answered as expected, or why not.
+    Posted(u64, Result<(), Complaint>),
     /// Without init: a signal that ends proem.
     Signal(i32),
 }
