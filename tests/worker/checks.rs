@@ -85,7 +85,7 @@ fn a_group_that_cannot_be_undone_is_published_anew_and_checked_first() {
     fixture.write("check.sh", &format!("echo checked >> checks\n{SLOW}"));
     fixture.set(r#"{"a": 2}"#);
     fixture.appears(&process, "checking");
-    for kept in fixture.kept(".").iter().filter(|name| name.ends_with(".kept")) {
+    for kept in fixture.kept(".").iter().filter(|name| name.contains(".kept")) {
         std::fs::remove_file(fixture.path(kept)).unwrap();
     }
     kill_worker(&process);
@@ -94,7 +94,7 @@ fn a_group_that_cannot_be_undone_is_published_anew_and_checked_first() {
     process.until("it is checked anew", || (fixture.read("checks").lines().count() == 2).then_some(()));
     let before = super::cpu_of_both(&process);
     throughout("nobody is told of what is not checked", || service.hups() == 0);
-    assert!(super::cpu_of_both(&process) - before < Duration::from_millis(200), "it spins");
+    assert!(super::cpu_of_both(&process) < before + Duration::from_millis(200), "it spins");
     fixture.touch("go");
     process.file(&service.seen, "2");
     process.until("nothing is kept", || fixture.kept(".").is_empty().then_some(()));
