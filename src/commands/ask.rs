@@ -52,6 +52,10 @@ pub fn run(asked: &Ask, cli: &Cli, environment: &Environment) -> anyhow::Result<
             text.push('\n');
             Exit::OK
         }
+        (_, Ok(Response::Metrics(page))) => {
+            text = page;
+            Exit::OK
+        }
         (_, Ok(Response::Status(status))) => {
             table(&mut text, &status);
             Exit::OK

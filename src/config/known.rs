@@ -14,6 +14,7 @@ pub const TOP: &[&str] = &[
     "template_dir",
     "state_dir",
     "control",
+    "listen",
     "worker_memory",
     "linger",
     "log",

@@ -138,6 +138,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
             Some("none") => ControlPlan::Off,
             Some(path) => ControlPlan::At(absolute(path.to_owned())),
         },
+        listen: reader.address(&tree, "listen"),
         worker_memory: reader.size_or_none(&tree, "worker_memory", WORKER_MEMORY),
         wait_for: probes(reader, &tree, &extra),
         linger: reader.duration(&tree, "linger").unwrap_or(Duration::from_secs(2)),

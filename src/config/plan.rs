@@ -19,6 +19,8 @@ pub struct Plan {
     pub state_dir: Option<PathBuf>,
     /// The control socket.
     pub control: ControlPlan,
+    /// Where `/metrics`, `/health` and `/ready` are served over HTTP.
+    pub listen: Option<std::net::SocketAddr>,
     /// Soft limit of the worker's data segment, bytes; `None`: no limit.
     pub worker_memory: Option<u64>,
     /// In the order they were declared; names are unique; `env` and `container` are always there.

@@ -175,6 +175,17 @@ impl Reader<'_> {
         })
     }
 
+    /// `ADDRESS:PORT`, numbers only: names are not looked up.
+    pub fn address(&mut self, table: &Table, key: &str) -> Option<std::net::SocketAddr> {
+        self.parsed(table, key, "an address such as `127.0.0.1:9102`", |text| {
+            // `:9102` is everybody's way to say "everywhere".
+            let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+            whole.parse().map_err(|_| {
+                ("this is no address with a port".into(), "write it like `127.0.0.1:9102` or `[::1]:9102`".into())
+            })
+        })
+    }
+
     /// A whole number in a range.
     pub fn count(&mut self, table: &Table, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
         self.parsed(table, key, &format!("a number from {} to {}", range.start(), range.end()), |text| {

@@ -6,6 +6,8 @@
 //! root are served. It is never required: where it cannot be made (a read-only root) everything else works.
 
 pub mod client;
+pub mod clients;
+pub mod http;
 pub mod server;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,13 @@ pub enum Request {
         /// Names of sources and processes; empty: all of them.
         require: Vec<String>,
     },
+    /// Is the start over, and does every process run and answer?
+    Ready,
+    /// Counters and gauges, in Prometheus' text format or in `OpenMetrics`.
+    Metrics {
+        /// `OpenMetrics`.
+        open: bool,
+    },
     /// Read the configuration and the templates anew.
     Reload,
     /// An operator's order to a process.
@@ -72,8 +81,10 @@ pub enum Order {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
-    /// To [`Request::Health`]: what is not well; nothing: healthy.
+    /// To [`Request::Health`] and [`Request::Ready`]: what is not well; nothing: healthy.
     Health(Vec<String>),
+    /// To [`Request::Metrics`].
+    Metrics(String),
     /// It was done.
     Done(String),
     /// It was not.

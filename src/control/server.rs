@@ -1,20 +1,14 @@
-//! The serving side: a thread that accepts, and one for each client, few at a time and not for long.
+//! The serving side of the control socket.
 
-use super::{Envelope, MAX_REQUEST, Request, Response, VERSION};
-use std::io::{self, Read, Write};
+use super::{Envelope, MAX_REQUEST, Request, Response, VERSION, clients};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Clients that are served at the same time; more are turned away at once.
-const MAX_CLIENTS: usize = 16;
-/// How long a client may take to say what it wants, and to take the answer.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the answer may take: a restart takes as long as the process's stop.
 const ANSWER: Duration = Duration::from_mins(2);
 
@@ -62,53 +56,27 @@ pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) 
     let listener = UnixListener::bind(path)?;
     // Connecting needs the right to write, which the usual umask gives to nobody else in the meantime.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    let clients = Arc::new(AtomicUsize::new(0));
-    let feed = Arc::new(feed);
     crate::worker::thread("control", move || {
-        for client in listener.incoming() {
-            let Ok(client) = client else {
-                // Out of descriptors, mostly: at once would be again and again.
-                std::thread::sleep(Duration::from_millis(100));
-                continue;
-            };
-            if clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
-                clients.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            }
-            let feed = feed.clone();
-            let served = clients.clone();
-            let thread = crate::worker::builder("client").spawn(move || {
-                // A client that goes away is its own affair.
-                let _ = answer(client, &*feed);
-                served.fetch_sub(1, Ordering::Relaxed);
-            });
-            if thread.is_err() {
-                // The limit of processes is reached: this client is turned away, and nothing else.
-                clients.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        clients::serve(|| listener.accept().map(|(client, _)| client), move |client| answer(client, &feed));
     });
     Ok(Server { path: path.to_owned() })
 }
 
+/// Puts a request to the loop; nothing: it is over, or does not answer.
+pub fn put(request: Request, feed: &dyn Fn(Asked) -> bool) -> Option<Response> {
+    let (answer, receiver) = channel();
+    if feed(Asked { request, answer }) { receiver.recv_timeout(ANSWER).ok() } else { None }
+}
+
 fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
-    client.set_write_timeout(Some(PATIENCE))?;
     let response = match peer(&client)? {
         uid if uid != 0 && uid != nix::unistd::geteuid().as_raw() => Response::Refused {
             message: format!("user {uid} may not ask"),
             hint: Some("ask as root, or as the user that proem runs as".into()),
         },
-        _ => match parse(&line(&mut client)?) {
-            Ok(request) => {
-                let (sender, receiver) = channel();
-                if feed(Asked { request, answer: sender })
-                    && let Ok(response) = receiver.recv_timeout(ANSWER)
-                {
-                    response
-                } else {
-                    Response::Refused { message: "proem is ending".into(), hint: None }
-                }
-            }
+        _ => match parse(&clients::read_until(&mut client, b"\n", MAX_REQUEST)?) {
+            Ok(request) => put(request, feed)
+                .unwrap_or_else(|| Response::Refused { message: "proem is ending".into(), hint: None }),
             Err(refused) => refused,
         },
     };
@@ -143,35 +111,6 @@ fn parse(line: &[u8]) -> Result<Request, Response> {
     envelope
         .map(|envelope| envelope.request)
         .map_err(|_| refused("this is no request that is known".into(), "see docs/reference/control.md"))
-}
-
-/// One line, in all within the patience: a client that sends a byte a second does not have it renewed by each.
-fn line(client: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut line = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.set_read_timeout(Some(left))?;
-        match client.read(&mut buffer) {
-            Ok(0) => return Ok(line),
-            Ok(count) => {
-                line.extend_from_slice(&buffer[..count]);
-                if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
-                    line.truncate(end);
-                    return Ok(line);
-                }
-                if line.len() > MAX_REQUEST {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// The user of the other side, as the kernel says it (`SO_PEERCRED`, unix(7)).

@@ -11,6 +11,7 @@ pub mod event;
 pub mod gate;
 pub mod group;
 pub mod health;
+mod metrics;
 mod owed;
 mod post;
 mod publishing;
@@ -43,6 +44,7 @@ use event::Event;
 use gate::Gate;
 use group::{Files, Group, Job, Then};
 use health::Processes;
+use metrics::Counts;
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
@@ -126,6 +128,7 @@ pub struct Worker<'p> {
     gate_probes: BTreeMap<usize, Option<Complaint>>,
     processes: Processes,
     began: Instant,
+    counts: Counts,
     /// The control socket, once it is there.
     server: Option<Server>,
     /// The end was asked for.
@@ -241,6 +244,7 @@ impl<'p> Worker<'p> {
             },
             processes: Processes::default(),
             began,
+            counts: Counts::default(),
             server: None,
             draining: false,
             operators: BTreeMap::new(),
@@ -456,6 +460,9 @@ impl<'p> Worker<'p> {
             Update::Files => self.files_due = Some((now + FILES_SETTLE, now + FILES_SETTLE_MAX)),
             Update::Path(_) => self.templates_touched = true,
             Update::Read(layer, answer) => {
+                if answer.is_err() {
+                    metrics::count(&mut self.counts.source_failures, self.layers.source_of(layer));
+                }
                 let Applied { changed, notices } = self.layers.apply(layer, answer, now);
                 self.tell(notices);
                 if changed {

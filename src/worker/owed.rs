@@ -313,6 +313,7 @@ impl Worker<'_> {
 
     fn paid(&mut self, current: &Current, done: Option<&str>, now: Instant) {
         if let Some(done) = done {
+            self.counts.reloads += 1;
             crate::info!("reloaded {done} ({} changed)", self.changed(&current.due).join(", "));
         }
         for group in self.owed.pay(&current.due, current.publishes) {
@@ -321,6 +322,7 @@ impl Worker<'_> {
     }
 
     fn owe_still(&mut self, due: &Due, complaint: Complaint, now: Instant) {
+        self.counts.reload_failures += 1;
         self.owed.fail(due, now);
         for &group in &due.groups {
             // A publish that has a journal says so itself.

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::group::{Files, Group, Job, Then, What};
+use super::metrics::count;
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
@@ -96,7 +97,11 @@ impl<'p> Worker<'p> {
             self.complain(&[complaint], now);
         }
         let mixed = self.groups[index].files == Files::Mixed;
-        let mut rendered = self.render(index)?;
+        let began = Instant::now();
+        let rendered = self.render(index);
+        self.counts.renders += 1;
+        self.counts.render_time += began.elapsed();
+        let mut rendered = rendered?;
         let contents = self.keys.contents(&rendered);
         if let Some(seen) = self.groups[index].seen.as_ref().filter(|_| !mixed) {
             if seen.is(&contents, &group.templates) {
@@ -298,6 +303,9 @@ impl<'p> Worker<'p> {
         (group.refused, group.unwanted) = (None, None);
         group.trouble = None;
         group.published = Some(now);
+        if what.content {
+            count(&mut self.counts.publishes, index);
+        }
         self.see(index);
         if !what.content {
             committed.finish();
@@ -390,6 +398,7 @@ impl<'p> Worker<'p> {
             return Err(complaint.exit(Exit::DATA));
         }
         self.groups[index].trouble = Some(complaint.clone());
+        count(&mut self.counts.refused, index);
         match result.status {
             // It did not say no: it may accept the same content another time.
             CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),

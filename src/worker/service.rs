@@ -4,7 +4,7 @@ use super::event::Event;
 use super::{Ended, Worker};
 use crate::config::plan::ControlPlan;
 use crate::control::server::{Asked, serve};
-use crate::control::{DEFAULT, Order, Request, Response};
+use crate::control::{DEFAULT, Order, Request, Response, http};
 use crate::error::reason;
 use crate::link::{self, Outcome, ToInit};
 use std::path::Path;
@@ -41,10 +41,16 @@ impl Worker<'_> {
     /// Whether a service keeps the worker.
     pub(super) fn serves(&self) -> bool {
         self.server.is_some() && matches!(self.plan.control, ControlPlan::At(_))
+            || self.plan.listen.is_some() && self.may_listen()
     }
 
-    /// Makes the control socket, where proem stays to answer.
+    /// Makes the control socket, where proem stays to answer, and listens for HTTP, where that is asked for.
     pub(super) fn serve_control(&mut self) {
+        if let Some(address) = self.plan.listen.filter(|_| self.may_listen()) {
+            let feed = self.sender.clone();
+            http::serve(address, move |asked| feed.send(Event::Asked(asked)).is_ok());
+            self.control.tell(&ToInit::Watch);
+        }
         let (path, stated) = match &self.plan.control {
             ControlPlan::Usual => (Path::new(DEFAULT), false),
             ControlPlan::At(path) => (path.as_path(), true),
@@ -71,6 +77,11 @@ impl Worker<'_> {
         }
     }
 
+    /// Only who stays is asked: not `exec`, not a `render` that ends.
+    fn may_listen(&self) -> bool {
+        self.control.has_init() || self.mode.watches()
+    }
+
     /// Answers, or puts the question to init; `Some` ends the loop.
     pub(super) fn asked(&mut self, asked: Asked, now: Instant) -> Option<Ended> {
         let Asked { request, answer } = asked;
@@ -79,6 +90,8 @@ impl Worker<'_> {
             Request::Health { max_stale_ms, require } => {
                 Response::Health(self.ails(max_stale_ms.map(Duration::from_millis), &require, now))
             }
+            Request::Ready => Response::Health(self.unready(now)),
+            Request::Metrics { open } => Response::Metrics(self.metrics(open, now)),
             Request::Reload => {
                 let (response, ended) = self.renew();
                 let _ = answer.send(response);

@@ -23,7 +23,7 @@ impl Worker<'_> {
         }
     }
 
-    fn source_status(&self, source: usize, now: Instant) -> SourceStatus {
+    pub(super) fn source_status(&self, source: usize, now: Instant) -> SourceStatus {
         let plan = &self.sources[source];
         let trouble = self.layers.troubles(source).into_iter().next();
         SourceStatus {
@@ -59,23 +59,33 @@ impl Worker<'_> {
         plan.templates.iter().map(of).collect()
     }
 
+    /// What is not ready: the start, a process.
+    pub(super) fn unready(&self, now: Instant) -> Vec<String> {
+        let mut unready = Vec::new();
+        if self.draining {
+            unready.push("proem is draining".to_owned());
+        }
+        if self.gate.is_some() {
+            unready.push("the start is not over".to_owned());
+        }
+        for process in self.processes.states(now) {
+            let done = process.state == "ended" && process.last_exit == Some(0);
+            if process.state != "ready" && !done {
+                unready.push(format!("process `{}` is {}", process.name, process.state));
+            }
+        }
+        unready
+    }
+
     /// What is not well, of these names or of all: processes that are not ready, sources without a value or older than
     /// `max_stale`.
     pub(super) fn ails(&self, max_stale: Option<Duration>, require: &[String], now: Instant) -> Vec<String> {
         let asked = |name: &str| require.is_empty() || require.iter().any(|required| required == name);
-        let mut ails = Vec::new();
-        if self.draining {
-            ails.push("proem is draining".to_owned());
-        }
-        if self.gate.is_some() {
-            ails.push("the start is not over".to_owned());
-        }
-        for process in self.processes.states(now).filter(|process| asked(&process.name)) {
-            let setup = process.state == "ended" && process.last_exit == Some(0);
-            if process.state != "ready" && !setup {
-                ails.push(format!("process `{}` is {}", process.name, process.state));
-            }
-        }
+        let mut ails = self.unready(now);
+        // Of processes that nobody asked for.
+        let process =
+            |ail: &String| ail.strip_prefix("process `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        ails.retain(|ail| process(ail).is_none_or(|name| asked(&name)));
         for index in 0..self.sources.len() {
             let source = self.source_status(index, now);
             if !asked(&source.name) {

@@ -145,6 +145,7 @@ impl Worker<'_> {
         let hint = "the refused content is not published again until an input changes".to_owned();
         let complaint = Complaint { message, hint: reason.hint.or(Some(hint)) };
         self.groups[index].trouble = Some(complaint.clone());
+        super::metrics::count(&mut self.counts.unverified, index);
         self.complain(&[complaint], now);
     }
 
