@@ -309,7 +309,9 @@ impl<'a, 'w> Shell<'a, 'w> {
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;
-        self.cwd = None;
+        if !self.machine.starts_again() {
+            self.cwd = None;
+        }
         self.actions.shrink_to_fit();
         self.rest_at = Some(Instant::now() + REST);
     }

@@ -10,6 +10,8 @@ mod reload;
 mod worker;
 
 #[cfg(test)]
+mod any_order;
+#[cfg(test)]
 mod tests;
 
 use crate::error::Failure;
@@ -238,6 +240,11 @@ impl Machine {
     /// Whether a process may be started again: then what its start needs is kept.
     pub fn may_restart(&self) -> bool {
         self.worker.is_wanted()
+    }
+
+    /// Whether some process is to be started again though there is no worker any more.
+    pub fn starts_again(&self) -> bool {
+        self.processes.iter().any(|process| process.newest.is_some())
     }
 
     fn main(&self) -> Option<&Process> {
