@@ -200,7 +200,9 @@ impl<'a, 'w> Shell<'a, 'w> {
     /// Carries one action out; what came of it, where that is an event.
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn { process } => return Some(self.spawn(process)),
+            Action::Spawn { process } => {
+                return self.machine.is_to_start(process).then(|| self.spawn(process));
+            }
             Action::Kill { target, signal } => {
                 // Gone already, or somebody else's now: both are no reason to stop.
                 let _ = kill(target, signal);

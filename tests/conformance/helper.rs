@@ -14,7 +14,9 @@ pub fn run() {
         ["@signals"] => signals(1),
         ["@signals", "child"] => signals(2),
         ["@orphans", count] => orphans(count.parse().unwrap()),
+        ["@descriptors"] => descriptors(),
         ["@foreground"] => foreground(),
+        ["@hearing", command @ ..] => hearing(command),
         ["@background", command @ ..] => background(command),
         ["@ignoring-chld", command @ ..] => ignoring_chld(command),
         _ => {}
@@ -92,6 +94,18 @@ fn orphans(count: u32) -> ! {
     say(&format!("forked {}", u32::from_ne_bytes(forked)));
     drop((writer, reader));
     say("released");
+    stay()
+}
+
+/// Says which descriptors are open, and stays.
+fn descriptors() -> ! {
+    // SAFETY: asks about a number, whether it is open or not.
+    let open = (0..1024).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
+    say(&open.map(|fd| fd.to_string()).collect::<Vec<_>>().join(" "));
+    stay()
+}
+
+fn stay() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
     }
@@ -123,5 +137,19 @@ fn background(argv: &[&str]) -> ! {
 fn ignoring_chld(argv: &[&str]) -> ! {
     let mut command = Command::new(argv[0]);
     set_ignored(libc::SIGCHLD, true);
+    panic!("{}", command.args(&argv[1..]).exec())
+}
+
+/// Becomes a command that inherits TERM as blocked.
+fn hearing(argv: &[&str]) -> ! {
+    let mut command = Command::new(argv[0]);
+    // SAFETY: system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            reset_signals();
+            set_mask(1 << (libc::SIGTERM - 1));
+            Ok(())
+        })
+    };
     panic!("{}", command.args(&argv[1..]).exec())
 }

@@ -10,6 +10,7 @@ mod support;
 mod docker;
 mod exits;
 mod helper;
+mod inheritance;
 mod leftovers;
 mod moments;
 mod reaping;
@@ -101,8 +102,7 @@ thread_local! {
 }
 
 fn rows() -> Vec<Row> {
-    let podman: &[Row] = if docker::has_podman() { docker::PODMAN_ROWS } else { &[] };
-    let sections: [&[Row]; 11] = [
+    let sections = [
         exits::ROWS,
         signals::ROWS,
         moments::ROWS,
@@ -110,8 +110,8 @@ fn rows() -> Vec<Row> {
         reaping::ROWS,
         leftovers::ROWS,
         surroundings::ROWS,
+        inheritance::ROWS,
         docker::ROWS,
-        podman,
         worker::ROWS,
         stopping::ROWS,
     ];

@@ -49,13 +49,14 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-fn value(dir: &Path, value: u32) {
+/// What the template renders.
+pub fn value(dir: &Path, value: u32) {
     write(dir, "app.toml.new", &format!("x = {value}\n"));
     fs::rename(dir.join("app.toml.new"), dir.join("app.toml")).unwrap();
 }
 
 /// Starts proem on a folder with one template, whose table has these lines, too.
-fn start(stand: &Stand, dir: &Path, table: &str, argv: &[&str]) -> Running {
+pub fn start(stand: &Stand, dir: &Path, table: &str, argv: &[&str]) -> Running {
     value(dir, 1);
     write(dir, "t.tera", "{{ app.x }}\n");
     let configuration = format!(

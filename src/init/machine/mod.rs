@@ -86,7 +86,8 @@ pub enum Event {
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start this process from [`Machine::spec`]; answered by `Spawned` or `Refused`.
+    /// Start this process from [`Machine::spec`], unless [`Machine::is_to_start`] says that this is over; answered by
+    /// `Spawned` or `Refused`.
     Spawn {
         /// Index of the process.
         process: usize,
@@ -209,6 +210,12 @@ impl Machine {
         let shutdown = self.shutdown_at.filter(|_| self.main().is_some_and(|main| !main.is_starting()));
         let stops = self.processes.iter().filter_map(Process::deadline).min();
         [shutdown, stops, self.worker.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether a `Spawn` is still to be carried out. The end may have been decided since: by the failure of the one
+    /// before it, above all.
+    pub fn is_to_start(&self, process: usize) -> bool {
+        self.ending.is_none() && self.processes.get(process).is_some_and(Process::is_starting)
     }
 
     /// What the process is to be started with; there while its `Spawn` is being carried out.

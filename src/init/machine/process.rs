@@ -25,6 +25,9 @@ pub(super) struct Process {
     pub(super) state: State,
     /// Signals that arrived while it was not there to get them.
     kept: Vec<i32>,
+    /// The running one was asked to end, by TERM or its stop signal from outside: it is not restarted any more, because its
+    /// end is the container's.
+    pub(super) told: bool,
     /// Asked to be restarted as soon as it is released.
     pub(super) restart_wanted: bool,
     /// Reloads that are answered when it runs anew.
@@ -94,6 +97,11 @@ impl Rules {
         }
     }
 
+    /// Whether a signal is how the container is stopped.
+    fn stops(&self, number: i32) -> bool {
+        number == libc::SIGTERM || self.stop_signal == Some(number)
+    }
+
     /// Whether a signal asks for the end while there is no process to ask.
     fn ends(&self, number: i32) -> bool {
         ends(number) || self.stop_signal == Some(number)
@@ -113,6 +121,7 @@ impl Process {
             group: None,
             state: State::Waiting,
             kept: Vec::new(),
+            told: false,
             restart_wanted: false,
             replies: Vec::new(),
         }
@@ -151,9 +160,10 @@ impl Process {
         if self.rules.group { Target::Group(pid) } else { Target::Pid(pid) }
     }
 
-    fn forward(&self, number: i32, out: &mut Vec<Action>) {
+    fn forward(&mut self, number: i32, out: &mut Vec<Action>) {
         if let (Some(pid), Some(signal)) = (self.pid(), self.rules.rewritten(number)) {
             out.push(Action::Kill { target: self.target(pid), signal });
+            self.told |= self.rules.stops(number);
         }
     }
 
@@ -259,6 +269,7 @@ impl Machine {
         let is_main = self.is_main(index);
         let Some(process) = self.processes.get_mut(index) else { return };
         process.state = State::Running { pid, stop: None };
+        process.told = false;
         process.group = Some(pid);
         if self.ending.is_some() {
             // The end was decided meanwhile: it is a left-over from its first moment.
@@ -329,7 +340,7 @@ impl Machine {
             return;
         };
         let main = &mut self.processes[index];
-        if (number == libc::SIGTERM || main.rules.stop_signal == Some(number)) && self.shutdown_at.is_none() {
+        if main.rules.stops(number) && self.shutdown_at.is_none() {
             self.shutdown_at = main.rules.shutdown_timeout.map(|timeout| now + timeout);
         }
         match &main.state {
@@ -395,6 +406,7 @@ impl Machine {
                 if matches!(stop, Some(Stop { purpose: Purpose::Restart, .. })) {
                     *stop = None;
                 }
+                main.told = true;
                 main.kill(out);
             }
             State::Waiting | State::Over => self.end(Exit::by_signal(libc::SIGTERM), out),

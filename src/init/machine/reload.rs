@@ -1,14 +1,26 @@
 //! What the worker asks of processes: hold, release, reload, the container's end.
 
-use super::process::{MAX_PROCESSES, Purpose, State, Stop};
+use super::process::{MAX_PROCESSES, Process, Purpose, State, Stop};
 use super::{Action, Machine};
 use crate::exit::Exit;
 use crate::link::{Outcome, ReloadAction, ToWorker};
+use crate::log::Level;
 use crate::os::signals;
 use std::time::Instant;
 
 /// Reloads that wait for the same restart: beyond these a worker is broken.
 const MAX_REPLIES: usize = 1024;
+
+impl Process {
+    /// Answers whoever wants it restarted: it was asked to end, and its end is awaited.
+    fn is_ending(&mut self, out: &mut Vec<Action>) {
+        let text = format!("process `{}` was asked to end and is not restarted", self.name);
+        out.push(Action::Log(Level::Warn, text));
+        for id in std::mem::take(&mut self.replies) {
+            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning }));
+        }
+    }
+}
 
 impl Machine {
     pub(super) fn hold(&mut self, names: Vec<String>, out: &mut Vec<Action>) {
@@ -27,8 +39,11 @@ impl Machine {
             if self.held.contains(&self.processes[index].name) {
                 continue;
             }
-            if std::mem::take(&mut self.processes[index].restart_wanted) {
-                self.processes[index].stop(now, Purpose::Restart, out);
+            let process = &mut self.processes[index];
+            match std::mem::take(&mut process.restart_wanted) {
+                true if process.told => process.is_ending(out),
+                true => process.stop(now, Purpose::Restart, out),
+                false => {}
             }
             self.start_if_due(index, out);
         }
@@ -63,7 +78,9 @@ impl Machine {
             }
             (State::Running { .. }, ReloadAction::Restart) => {
                 process.replies.push(id);
-                if held {
+                if process.told {
+                    process.is_ending(out);
+                } else if held {
                     process.restart_wanted = true;
                 } else {
                     process.stop(now, Purpose::Restart, out);

@@ -295,6 +295,46 @@ fn a_term_while_stopped_and_held_ends() {
 }
 
 #[test]
+fn who_was_told_to_end_is_not_restarted() {
+    let restart = |id| ToInit::Reload { id, process: MAIN.into(), action: ReloadAction::Restart };
+    let refused = |id| {
+        let text = "process `main` was asked to end and is not restarted".to_owned();
+        let answer = Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning });
+        [Action::Log(Level::Warn, text), answer]
+    };
+    let ends = |mut case: Case, status, code| {
+        case.dies(FIRST, status);
+        case.take();
+        case.feed(Event::Reaped { left: false });
+        assert_eq!(case.take(), [Action::Exit(Exit(code))]);
+    };
+    let mut case = Case::running(spec());
+    case.signal(libc::SIGTERM);
+    case.take();
+    case.say(restart(1));
+    assert_eq!(case.take(), refused(1));
+    ends(case, exited(3), 3);
+    // A restart that waits for its release is off as well.
+    let mut case = Case::running(spec());
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.say(restart(1));
+    case.signal(libc::SIGTERM);
+    case.take();
+    case.say(ToInit::Release(vec![MAIN.into()]));
+    assert_eq!(case.take(), refused(1));
+    ends(case, exited(4), 4);
+    // And one that comes when the shutdown took too long.
+    let mut case = Case::running(ProcessSpec { shutdown_timeout: Some(Duration::from_secs(5)), ..spec() });
+    case.say(restart(1));
+    case.signal(libc::SIGTERM);
+    case.wait(Duration::from_secs(5));
+    case.take();
+    case.say(restart(2));
+    assert_eq!(case.take()[0], refused(2)[0]);
+    ends(case, libc::SIGKILL, 137);
+}
+
+#[test]
 fn reload_by_signal_goes_to_main_and_says_so() {
     let mut case = Case::with_worker();
     case.say(ToInit::Process(Box::new(spec())));
