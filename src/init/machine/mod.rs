@@ -4,6 +4,7 @@
 //! Its life: *before main's first start* (a signal that ends, ends at once), *running*, and *ending* (main is gone, what
 //! is left over is ended, the code is decided and does not change any more).
 
+mod arrival;
 mod ending;
 mod process;
 mod reload;

@@ -21,7 +21,7 @@ pub(super) struct Process {
     pub(super) newest: Option<Box<ProcessSpec>>,
     /// Its process group, as long as something of it may be left.
     pub(super) group: Option<i32>,
-    rules: Rules,
+    pub(super) rules: Rules,
     pub(super) state: State,
     /// Signals that arrived while it was not there to get them.
     kept: Vec<i32>,
@@ -39,7 +39,7 @@ pub(super) struct Process {
 pub(super) struct Rules {
     stop_signal: Option<i32>,
     stop_timeout: Duration,
-    shutdown_timeout: Option<Duration>,
+    pub(super) shutdown_timeout: Option<Duration>,
     group: bool,
     rewrite: BTreeMap<i32, i32>,
     exit_codes: BTreeMap<u8, u8>,
@@ -98,17 +98,17 @@ impl Rules {
     }
 
     /// Whether a signal is how the container is stopped.
-    fn stops(&self, number: i32) -> bool {
+    pub(super) fn stops(&self, number: i32) -> bool {
         number == libc::SIGTERM || self.stop_signal == Some(number)
     }
 
     /// Whether a signal asks for the end while there is no process to ask.
-    fn ends(&self, number: i32) -> bool {
+    pub(super) fn ends(&self, number: i32) -> bool {
         ends(number) || self.stop_signal == Some(number)
     }
 }
 
-fn ends(number: i32) -> bool {
+pub(super) fn ends(number: i32) -> bool {
     matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
 }
 
@@ -160,14 +160,14 @@ impl Process {
         if self.rules.group { Target::Group(pid) } else { Target::Pid(pid) }
     }
 
-    fn forward(&mut self, number: i32, out: &mut Vec<Action>) {
+    pub(super) fn forward(&mut self, number: i32, out: &mut Vec<Action>) {
         if let (Some(pid), Some(signal)) = (self.pid(), self.rules.rewritten(number)) {
             out.push(Action::Kill { target: self.target(pid), signal });
             self.told |= self.rules.stops(number);
         }
     }
 
-    fn keep(&mut self, number: i32) {
+    pub(super) fn keep(&mut self, number: i32) {
         // Ordinary signals do not queue in the kernel either; real-time ones do.
         let queues = number >= libc::SIGRTMIN();
         if queues && self.kept.len() < MAX_KEPT || !queues && !self.kept.contains(&number) {
@@ -202,7 +202,7 @@ impl Process {
         }
     }
 
-    fn kill(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn kill(&mut self, out: &mut Vec<Action>) {
         if let State::Running { pid, stop } = &mut self.state {
             if let Some(stop) = stop {
                 stop.kill_at = None;
@@ -325,37 +325,6 @@ impl Machine {
         out.push(Action::Settle);
     }
 
-    /// All signals but CHLD (KILL and STOP never arrive) are main's; see docs/design/signals.md.
-    pub(super) fn on_signal(&mut self, now: Instant, number: i32, from_self: bool, out: &mut Vec<Action>) {
-        // init's own SIGPIPE (stderr's reader is gone) says nothing to main.
-        let own = from_self && number == libc::SIGPIPE;
-        if number == libc::SIGCHLD || own || self.ending.is_some() {
-            return;
-        }
-        let started = self.started;
-        let Some(index) = self.main_index() else {
-            if ends(number) {
-                self.end(Exit::by_signal(number), out);
-            }
-            return;
-        };
-        let main = &mut self.processes[index];
-        if main.rules.stops(number) && self.shutdown_at.is_none() {
-            self.shutdown_at = main.rules.shutdown_timeout.map(|timeout| now + timeout);
-        }
-        match &main.state {
-            State::Running { stop: Some(Stop { purpose: Purpose::Restart, .. }), .. } | State::Starting => {
-                main.keep(number);
-            }
-            State::Running { .. } => main.forward(number, out),
-            State::Waiting if main.rules.ends(number) => self.end(Exit::by_signal(number), out),
-            // Between a restart's two halves, held: the new process gets it. Before the first start there is nobody whom
-            // it could have been meant for.
-            State::Waiting if started => main.keep(number),
-            State::Waiting | State::Over => {}
-        }
-    }
-
     pub(super) fn on_process_gone(&mut self, index: usize, status: i32, out: &mut Vec<Action>) {
         let Some(exit) = decode(status) else { return };
         let is_main = self.is_main(index);
@@ -392,25 +361,5 @@ impl Machine {
                 process.kill(out);
             }
         }
-    }
-
-    pub(super) fn shutdown_due(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.shutdown_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else { return };
-        match &mut main.state {
-            State::Starting => return,
-            State::Running { stop, .. } => {
-                // The container is to end: what was to be restarted is not.
-                if matches!(stop, Some(Stop { purpose: Purpose::Restart, .. })) {
-                    *stop = None;
-                }
-                main.told = true;
-                main.kill(out);
-            }
-            State::Waiting | State::Over => self.end(Exit::by_signal(libc::SIGTERM), out),
-        }
-        self.shutdown_at = None;
     }
 }
