@@ -197,7 +197,7 @@ fn never_stopped(stand: &Stand) {
     assert_eq!(running.ended(), 143);
 }
 
-/// SigIgn and SigBlk of a main process whose init starts with these ignored and blocked.
+/// `SigIgn` and `SigBlk` of a main process whose init starts with these ignored and blocked.
 fn sets(stand: &Stand, ignored: &'static [i32], blocked: &[i32]) -> [String; 2] {
     let mut command = stand.command(&["cat", "/proc/self/status"]);
     let mask = set(blocked);

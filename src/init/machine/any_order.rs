@@ -73,6 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What main is told to be.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own, thrown by chance")]
 struct Kind {
     /// No worker.
     plain: bool,
@@ -91,9 +92,10 @@ impl Kind {
     fn spec(self, main: bool) -> ProcessSpec {
         let shutdown_timeout = self.shutdown.then_some(Duration::from_secs(7));
         let (rewrite, exit_codes) = (BTreeMap::from([(libc::SIGTERM, FORWARDED)]), BTreeMap::from([(143, 0), (5, 6)]));
-        match main {
-            true => ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, ..spec() },
-            false => ProcessSpec { name: SIDE.into(), group: self.group, ..spec() },
+        if main {
+            ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, ..spec() }
+        } else {
+            ProcessSpec { name: SIDE.into(), group: self.group, ..spec() }
         }
     }
 }
@@ -112,6 +114,7 @@ struct Runs {
 
 /// The kernel as a model: what runs, what was asked of it; and what was seen.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that were seen, one by one")]
 struct World {
     machine: Machine,
     now: Instant,
