@@ -1,8 +1,12 @@
+mod several;
+
 use super::*;
 use crate::link::{Outcome, ReloadAction};
 use crate::os::confine::Confinement;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+pub(super) const MAIN: &str = "main";
 pub(super) const WORKER: i32 = 50;
 pub(super) const FIRST: i32 = 100;
 
@@ -24,6 +28,7 @@ pub(super) fn spec() -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        care: crate::link::Care::default(),
     }
 }
 
@@ -60,7 +65,7 @@ impl Case {
     fn begin(machine: Machine) -> Case {
         let mut case = Case { machine, now: Instant::now(), next_pid: FIRST, seen: Vec::new() };
         let mut out = Vec::new();
-        case.machine.begin(&mut out);
+        case.machine.begin(case.now, &mut out);
         case.carry_out(out);
         case
     }
@@ -298,7 +303,7 @@ fn a_term_while_stopped_and_held_ends() {
 fn who_was_told_to_end_is_not_restarted() {
     let restart = |id| ToInit::Reload { id, process: MAIN.into(), action: ReloadAction::Restart };
     let refused = |id| {
-        let text = "process `main` was asked to end and is not restarted".to_owned();
+        let text = "process `main` is not restarted: the end was asked for".to_owned();
         let answer = Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning });
         [Action::Log(Level::Warn, text), answer]
     };
@@ -332,6 +337,17 @@ fn who_was_told_to_end_is_not_restarted() {
     case.say(restart(2));
     assert_eq!(case.take()[0], refused(2)[0]);
     ends(case, libc::SIGKILL, 137);
+}
+
+#[test]
+fn a_stop_signal_that_is_dropped_begins_no_end() {
+    let rewrite = BTreeMap::from([(libc::SIGTERM, 0)]);
+    let shutdown_timeout = Some(Duration::from_secs(5));
+    let mut case = Case::running(ProcessSpec { rewrite, shutdown_timeout, ..spec() });
+    case.signal(libc::SIGTERM);
+    assert_eq!((case.take(), case.machine.deadline()), (Vec::new(), None));
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    assert_eq!(case.take(), [to_main(libc::SIGTERM)]);
 }
 
 #[test]
