@@ -150,7 +150,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    adopt_what_is_left();
+    if let Some(code) = adopt_what_is_left() {
+        return code;
+    }
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
         let text = info.payload_as_str().unwrap_or("panicked").trim().replace('\n', " / ");
@@ -201,9 +203,9 @@ fn run(check: fn(&Stand), stand: &Stand, name: &str) -> Verdict {
     verdict
 }
 
-/// Goes on in a child. This process inherits what a case or an init leaves behind, reaps it while the cases run (an init
+/// Goes on in a child, where there is nothing to return. This process inherits what a case or an init leaves behind, reaps it while the cases run (an init
 /// that adopts nobody leaves as many zombies as there are process ids), ends it when they have, and ends as they do.
-fn adopt_what_is_left() {
+fn adopt_what_is_left() -> Option<ExitCode> {
     // SAFETY: plain numbers; there is one thread.
     let cases = unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -213,7 +215,7 @@ fn adopt_what_is_left() {
     if cases == 0 {
         // SAFETY: plain numbers.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-        return;
+        return None;
     }
     let mut status = 0;
     loop {
@@ -224,7 +226,8 @@ fn adopt_what_is_left() {
         }
     }
     end_what_is_left();
-    std::process::exit(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1 });
+    let passed = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    Some(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ends what descends from this process, and only that; for a moment, because the ended leave orphans of their own.

@@ -343,7 +343,7 @@ fn who_was_told_to_end_is_not_restarted() {
 fn a_stop_signal_that_is_dropped_begins_no_end() {
     let rewrite = BTreeMap::from([(libc::SIGTERM, 0)]);
     let shutdown_timeout = Some(Duration::from_secs(5));
-    let mut case = Case::running(ProcessSpec { rewrite, shutdown_timeout, ..spec() });
+    let mut case = Case::running(ProcessSpec { shutdown_timeout, rewrite, ..spec() });
     case.signal(libc::SIGTERM);
     assert_eq!((case.take(), case.machine.deadline()), (Vec::new(), None));
     case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
