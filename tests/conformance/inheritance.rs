@@ -21,7 +21,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         section: SECTION,
-        case: "beside a worker, and after a restart: the same",
+        case: "beside a worker, and after a restart: the main process has no descriptor of theirs",
         places: ADOPTING,
         general: false,
         check: descriptors_after_a_restart,

@@ -80,7 +80,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         section: SECTION,
-        case: "so are CHLD and those that the C library hides, 32 and 33",
+        case: "CHLD, and 32 and 33, which the C library hides: inherited exactly as well",
         places: BESIDE_OTHERS,
         general: false,
         check: inherited_hidden,
