@@ -17,6 +17,18 @@ fn the_man_page_explains_signals_and_exit_codes() {
 }
 
 #[test]
+fn help_explains_every_signal_in_a_table() {
+    let output = proem(["--help"]).output();
+    let after = |head: &str| output.stdout.split_once(head).map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+    let table = after("Signals that proem gets:\n");
+    let first = |line: &str| line.trim_start().split("  ").next().unwrap_or_default().to_owned();
+    let rows: Vec<String> = table.lines().take_while(|line| !line.is_empty()).map(first).collect();
+    let expected = ["KILL, STOP", "CHLD", "TERM, INT, QUIT", "TERM", "all others", "--rewrite", "--group"];
+    assert_eq!(rows, expected, "{table}");
+    assert!(after("When CMD has ended:\n").contains("128+n"), "{}", output.stdout);
+}
+
+#[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = proem(["completions", shell]).output();

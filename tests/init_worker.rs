@@ -63,6 +63,16 @@ const CASES: &[Case] = &[
         out.signal(libc::SIGTERM);
         assert_eq!(out.code(), 143);
     }),
+    ("a restart outlives its worker and begins where the first start did", restarts_and_finishes, |out| {
+        let cwd = |pid: i32| fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+        let first = out.wait_for("main-1");
+        let there = cwd(first);
+        let second = out.wait_for("main-2");
+        assert_eq!((cwd(second), out.children()), (there, vec![second]));
+        out.signal(libc::SIGKILL);
+        kill(second, libc::SIGKILL);
+        out.child.wait().unwrap();
+    }),
     ("exit stops main first", exits, |out| {
         let main = out.wait_for("main-1");
         assert_eq!(out.code(), 75);
@@ -333,6 +343,19 @@ fn restarts(worker: &mut Worker) -> Exit {
             write(&worker.dir.join("reloaded"), 1);
         }
     }
+    Exit::OK
+}
+
+/// main has to be killed: by then the worker is gone.
+fn restarts_and_finishes(worker: &mut Worker) -> Exit {
+    let mut spec = worker.spec();
+    spec.argv[2].splice(..0, *b"trap '' TERM; ");
+    spec.stop_timeout = Duration::from_secs(1);
+    worker.say(&ToInit::Process(Box::new(spec)));
+    worker.say(&ToInit::Start);
+    worker.await_main();
+    worker.say(&ToInit::Reload { id: 9, process: "main".into(), action: ReloadAction::Restart });
+    worker.say(&ToInit::Finished);
     Exit::OK
 }
 

@@ -150,6 +150,37 @@ fn a_user_namespace_that_denies_setgroups_is_78() {
 }
 
 #[test]
+fn a_target_belongs_to_the_user_of_its_process() {
+    if !is_root() {
+        return;
+    }
+    let dir = folder();
+    write(dir.path(), "t.tera", "{{ env.X }}");
+    let script = "stat -c '%u:%g %a' t";
+    for how in ["run", "exec"] {
+        let options = [how, "--user", "12345:65533", "-t", "t.tera:t", "--", SH, "-c", script];
+        let output = proem(options).dir(dir.path()).env("X", how).output();
+        assert_eq!(output.stdout, "12345:65533 644\n", "{}", output.stderr);
+    }
+}
+
+#[test]
+fn the_command_is_found_as_execvp_finds_it() {
+    let dir = folder();
+    let (plain, good) = (dir.path().join("plain"), dir.path().join("good"));
+    for (folder, mode) in [(&plain, 0o644), (&good, 0o755)] {
+        let tool = write(folder, "tool", &format!("#!{SH}\nexit 5\n"));
+        std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    // One that cannot be executed is passed over, and is the reason only where there is no other.
+    let (plain, good) = (text(&plain), text(&good));
+    for how in ["run", "exec"] {
+        let code = |path: &str| proem([how, "--", "tool"]).env("PATH", path).output().code;
+        assert_eq!([code(&format!("/none:{plain}:{good}")), code(plain), code("/none")], [5, 126, 127], "{how}");
+    }
+}
+
+#[test]
 fn workdir_and_umask_from_the_command_line() {
     for how in ["run", "exec"] {
         let output = proem([how, "--workdir", "/usr", "--umask", "0027", "--", SH, "-c", "pwd; umask"]).output();

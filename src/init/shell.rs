@@ -235,6 +235,10 @@ impl<'a, 'w> Shell<'a, 'w> {
     /// Carries one action out; what came of it, where that is an event.
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
+            Action::Spawn { process } if !self.machine.is_to_start(process) => {
+                let failure = crate::error::Failure::new(Exit::INTERNAL, "the end was decided before its start");
+                return Some(Event::Refused { process, failure });
+            }
             Action::Spawn { process } => return Some(self.spawn(process)),
             Action::Kill { target, signal } => {
                 // Gone already, or somebody else's now: both are no reason to stop.
@@ -387,7 +391,7 @@ impl<'a, 'w> Shell<'a, 'w> {
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;
-        if !self.machine.may_start() {
+        if !self.machine.may_start() && !self.machine.starts_again() {
             self.cwd = None;
         }
         self.actions.shrink_to_fit();

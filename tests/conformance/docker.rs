@@ -3,8 +3,9 @@
 use crate::stand::{Guard, Stand};
 use crate::support::docker::{self, Container};
 use crate::support::images::{self, Context, which};
+use crate::support::proem::{BINARY, Builder};
 use crate::support::pty::Pty;
-use crate::support::{folder, procs, proem, read, text, wait};
+use crate::support::{folder, procs, read, text, wait};
 use crate::{FIRST, Row};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,21 +37,14 @@ pub const ROWS: &[Row] = &[
         general: false,
         check: init_path,
     },
+    Row {
+        section: SECTION,
+        case: "`podman run --init --init-path`: a normal container",
+        places: FIRST,
+        general: false,
+        check: podman,
+    },
 ];
-
-/// Where podman is installed; scripts/setup does not bring it.
-pub const PODMAN_ROWS: &[Row] = &[Row {
-    section: SECTION,
-    case: "`podman run --init --init-path`: a normal container",
-    places: FIRST,
-    general: false,
-    check: podman,
-}];
-
-/// Whether it is.
-pub fn has_podman() -> bool {
-    Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success())
-}
 
 /// A busybox with proem as its entrypoint.
 fn image() -> String {
@@ -144,20 +138,25 @@ impl Daemon {
             Duration::from_mins(1),
             "the second daemon answers",
             || read(&daemon.folder.path().join("log")),
-            || daemon.docker(&["version"]).status.success().then_some(()),
+            || (daemon.code(&["version"]).0 == 0).then_some(()),
         );
         daemon
     }
 
-    fn docker(&self, args: &[&str]) -> std::process::Output {
-        Command::new("docker").arg("--host").arg(host(&self.folder)).args(args).stdin(Stdio::null()).output().unwrap()
-    }
-
     fn code(&self, args: &[&str]) -> (i32, String) {
-        let output = self.docker(args);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+        said(client("docker").args(["--host", &host(&self.folder)]).args(args.iter().copied()))
     }
+}
+
+/// A container engine's command line.
+fn client(name: &str) -> Builder {
+    Builder::new(&which(name)).env("HOME", "/root")
+}
+
+/// Runs it to its end; the exit code, and all that it wrote.
+fn said(command: Builder) -> (i32, String) {
+    let output = command.output();
+    (output.code, output.stdout + &output.stderr)
 }
 
 fn host(folder: &tempfile::TempDir) -> String {
@@ -177,14 +176,13 @@ impl Drop for Daemon {
 fn init_path(_: &Stand) {
     let folder = folder();
     let init: PathBuf = folder.path().join("docker-init");
-    std::fs::copy(proem::BINARY, &init).unwrap();
+    std::fs::copy(BINARY, &init).unwrap();
     let daemon = Daemon::start(&init);
 
     // The image comes from the daemon that builds all others.
-    let mut save = Command::new("docker").args(["save", &images::busybox()]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut load = Command::new("docker");
-    load.arg("--host").arg(host(&daemon.folder)).arg("load").stdin(save.stdout.take().unwrap());
-    assert!(load.output().unwrap().status.success() && save.wait().unwrap().success());
+    let load = format!("docker save {} | docker --host {} load", images::busybox(), host(&daemon.folder));
+    let (code, loaded) = said(client("sh").args(["-c", &load]));
+    assert_eq!(code, 0, "{loaded}");
 
     let image = images::busybox();
     let run = ["run", "--rm", "--init", "--network=none", &image];
@@ -221,15 +219,12 @@ fn podman(_: &Stand) {
     for option in ["root", "runroot", "tmpdir"] {
         global.push(format!("--{option}={}", text(&folder.path().join(option))));
     }
-    let podman = |args: &[&str]| {
-        let output = Command::new("podman").args(&global).args(args).stdin(Stdio::null()).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
-    };
+    let global = global.iter().map(String::as_str);
+    let podman = |args: &[&str]| said(client("podman").args(global.clone()).args(args.iter().copied()));
     let root = context.root();
     // Its own limits may be above those of the machine that the tests run in.
     let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=none"];
-    let run = [&["run", "--init", "--init-path", proem::BINARY], &limits[..]].concat();
+    let run = [&["run", "--init", "--init-path", BINARY], &limits[..]].concat();
     let with = |options: &[&str], script: &str| {
         podman(&[&run[..], options, &["--rootfs", text(&root), "sh", "-c", script]].concat())
     };

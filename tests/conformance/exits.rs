@@ -3,10 +3,8 @@
 use crate::stand::{Stand, helper};
 use crate::support::inits::Want;
 use crate::support::namespace;
-use crate::support::proem::Output;
 use crate::{ADOPTING, BESIDE_OTHERS, EVERYWHERE, Row};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 const SECTION: &str = "exit codes";
 
@@ -82,12 +80,6 @@ fn every_death(stand: &Stand) {
     }
 }
 
-fn output(stand: &Stand, program: &Path) -> Output {
-    let output = stand.command(&[crate::support::text(program)]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Output { code: crate::stand::code(output.status), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
-
 fn cannot_start(stand: &Stand) {
     let folder = crate::support::folder();
     let file = |name: &str, content: &str, mode: u32| {
@@ -102,7 +94,7 @@ fn cannot_start(stand: &Stand) {
         (file("bad", "#!/no/such/interpreter\n", 0o755), 127),
     ];
     for (program, code) in cases {
-        let output = output(stand, &program);
+        let output = stand.output_of(stand.command(&[crate::support::text(&program)]));
         assert_eq!(output.code, code, "{}: {}", program.display(), output.stderr);
         assert!(output.stderr.contains(crate::support::text(&program)), "no name in {:?}", output.stderr);
     }
@@ -123,8 +115,7 @@ fn ignored_sigchld(stand: &Stand) {
 }
 
 fn race(stand: &Stand) {
-    for _ in 0..if stand.long { 1000 } else { 50 } {
-        let script = "for i in {1..100}; do (sleep 0 &) ; done; exit 41";
-        assert_eq!(stand.code(&["bash", "-c", script]), 41, "exit code");
+    for round in 0..if stand.long { 1000 } else { 100 } {
+        assert_eq!(stand.code(&[&helper(), "@ends-with-orphans", "100", "41"]), 41, "exit code in round {round}");
     }
 }

@@ -14,7 +14,10 @@ pub fn run() {
         ["@signals"] => signals(1),
         ["@signals", "child"] => signals(2),
         ["@orphans", count] => orphans(count.parse().unwrap()),
+        ["@ends-with-orphans", count, code] => ends_with_orphans(count.parse().unwrap(), code.parse().unwrap()),
+        ["@descriptors"] => descriptors(),
         ["@foreground"] => foreground(),
+        ["@hearing", command @ ..] => hearing(command),
         ["@background", command @ ..] => background(command),
         ["@ignoring-chld", command @ ..] => ignoring_chld(command),
         _ => {}
@@ -55,9 +58,24 @@ fn signals(processes: u32) -> ! {
     }
 }
 
-/// Double-forks processes that all end at once; says how many there were, then `released` once all have been told.
+/// Says how many orphans there are, then `released` once all have been told to end.
 fn orphans(count: u32) -> ! {
-    // All of them hold the reading end; that no writer is left ends them.
+    let (forked, end) = leave_orphans(count);
+    say(&format!("forked {forked}"));
+    drop(end);
+    say("released");
+    stay()
+}
+
+/// Ends with this code; the kernel tells its orphans to end as it closes what this process had open.
+fn ends_with_orphans(count: u32, code: i32) -> ! {
+    let (forked, end) = leave_orphans(count);
+    std::mem::forget(end);
+    exit(if forked == count { code } else { 99 })
+}
+
+/// Double-forks processes that all end as soon as no writer of this pipe is left; how many there are.
+fn leave_orphans(count: u32) -> (u32, impl Sized) {
     let (reader, writer) = std::io::pipe().unwrap();
     let (mut ready, parent) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread, and so have its children.
@@ -89,12 +107,21 @@ fn orphans(count: u32) -> ! {
     let mut status = 0;
     // SAFETY: reaps the child that was just forked.
     unsafe { libc::waitpid(middle, &raw mut status, 0) };
-    say(&format!("forked {}", u32::from_ne_bytes(forked)));
-    drop((writer, reader));
-    say("released");
+    (u32::from_ne_bytes(forked), (writer, reader))
+}
+
+fn stay() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
     }
+}
+
+/// Says which descriptors are open, and stays.
+fn descriptors() -> ! {
+    // SAFETY: asks about a number, whether it is open or not.
+    let open = (0..1024).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
+    say(&open.map(|fd| fd.to_string()).collect::<Vec<_>>().join(" "));
+    stay()
 }
 
 /// Says whether its own process group is in the foreground of its terminal.
@@ -123,5 +150,19 @@ fn background(argv: &[&str]) -> ! {
 fn ignoring_chld(argv: &[&str]) -> ! {
     let mut command = Command::new(argv[0]);
     set_ignored(libc::SIGCHLD, true);
+    panic!("{}", command.args(&argv[1..]).exec())
+}
+
+/// Becomes a command that inherits TERM as blocked.
+fn hearing(argv: &[&str]) -> ! {
+    let mut command = Command::new(argv[0]);
+    // SAFETY: system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            reset_signals();
+            set_mask(1 << (libc::SIGTERM - 1));
+            Ok(())
+        })
+    };
     panic!("{}", command.args(&argv[1..]).exec())
 }

@@ -2,8 +2,9 @@
 
 use crate::stand::{Guard, Stand};
 use crate::support::inits::Want;
+use crate::support::namespace;
 use crate::support::{folder, read, text, wait};
-use crate::{ADOPTING, BESIDE_OTHERS, EVERYWHERE, Row};
+use crate::{ADOPTING, BESIDE_OTHERS, EVERYWHERE, FIRST, Row};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -39,6 +40,13 @@ pub const ROWS: &[Row] = &[
         places: BESIDE_OTHERS,
         general: true,
         check: bystander,
+    },
+    Row {
+        section: SECTION,
+        case: "in a PID namespace whose PID 1 is another's (`--pid=container:`), with its /proc or without: the same",
+        places: FIRST,
+        general: true,
+        check: shared_namespace,
     },
 ];
 
@@ -102,15 +110,17 @@ fn stubborn(stand: &Stand) {
 }
 
 fn lingers(stand: &Stand) {
-    let run = |linger: u32, sleeps: &str| {
+    let run = |wants: &[Want], sleeps: &str| {
         let begun = Instant::now();
-        let command = stand.with(&[Want::Linger(linger)], &["bash", "-c", STUBBORN, "bash", sleeps]);
+        let command = stand.with(wants, &["bash", "-c", STUBBORN, "bash", sleeps]);
         assert_eq!(stand.end_of(command), 6, "exit code");
         begun.elapsed()
     };
-    let took = run(1000, "1000");
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(8), "linger of 1 s: {took:?}");
-    let took = run(20_000, "0.5");
+    let usual = run(&[], "1000");
+    assert!(usual >= Duration::from_secs(2) && usual < Duration::from_secs(8), "the usual linger: {usual:?}");
+    let took = run(&[Want::Linger(500)], "1000");
+    assert!(took >= Duration::from_millis(500) && took < usual, "linger of 0.5 s: {took:?}, the usual {usual:?}");
+    let took = run(&[Want::Linger(20_000)], "0.5");
     assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(10), "the last exit at 0.5 s: {took:?}");
 }
 
@@ -121,4 +131,16 @@ fn bystander(stand: &Stand) {
     wait::throughout(Duration::from_millis(200), "the bystander lives", || {
         bystander.child.try_wait().unwrap().is_none()
     });
+}
+
+fn shared_namespace(stand: &Stand) {
+    // PID 1 is a shell; beside the init a process that is not its own, one more than is in any of its groups.
+    for prepare in ["", "mount -t tmpfs none /proc; "] {
+        let script = format!(
+            "sleep 1000 </dev/null >/dev/null 2>&1 & other=$!; {prepare}\"$@\"; code=$?; kill -0 $other || exit 99; exit $code"
+        );
+        let shell = ["sh", "-c", &script, "sh"].map(str::to_owned);
+        let argv = stand.argv(&[], &["bash", "-c", "sleep 1000 & sleep 1000 & exit 5"]);
+        assert_eq!(stand.end_of(namespace::at(stand.place, &[&shell, &argv[..]].concat())), 5, "exit code");
+    }
 }

@@ -10,6 +10,7 @@ mod support;
 mod docker;
 mod exits;
 mod helper;
+mod inheritance;
 mod leftovers;
 mod moments;
 mod reaping;
@@ -101,8 +102,7 @@ thread_local! {
 }
 
 fn rows() -> Vec<Row> {
-    let podman: &[Row] = if docker::has_podman() { docker::PODMAN_ROWS } else { &[] };
-    let sections: [&[Row]; 11] = [
+    let sections = [
         exits::ROWS,
         signals::ROWS,
         moments::ROWS,
@@ -110,8 +110,8 @@ fn rows() -> Vec<Row> {
         reaping::ROWS,
         leftovers::ROWS,
         surroundings::ROWS,
+        inheritance::ROWS,
         docker::ROWS,
-        podman,
         worker::ROWS,
         stopping::ROWS,
     ];
@@ -150,9 +150,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    // Whatever a case or an init leaves behind comes here and is ended at the end, wherever this stands.
-    // SAFETY: takes plain numbers.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    if let Some(code) = adopt_what_is_left() {
+        return code;
+    }
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
         let text = info.payload_as_str().unwrap_or("panicked").trim().replace('\n', " / ");
@@ -171,7 +171,6 @@ fn main() -> ExitCode {
             });
         }
     });
-    end_what_is_left();
     let outcomes = outcomes.into_inner().unwrap();
     if let Some(path) = &asked.tables {
         let windows: Vec<_> = asked.inits.iter().map(window::measure).collect();
@@ -202,6 +201,33 @@ fn run(check: fn(&Stand), stand: &Stand, name: &str) -> Verdict {
     };
     println!("test {name} ... {word} ({:.1} s)", begun.elapsed().as_secs_f64());
     verdict
+}
+
+/// Goes on in a child, where there is nothing to return. This process inherits what a case or an init leaves behind, reaps it while the cases run (an init
+/// that adopts nobody leaves as many zombies as there are process ids), ends it when they have, and ends as they do.
+fn adopt_what_is_left() -> Option<ExitCode> {
+    // SAFETY: plain numbers; there is one thread.
+    let cases = unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        libc::fork()
+    };
+    assert!(cases >= 0, "fork: {}", std::io::Error::last_os_error());
+    if cases == 0 {
+        // SAFETY: plain numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+        return None;
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: reaps whatever has ended; `status` is live.
+        let ended = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if ended == cases || ended < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) {
+            break;
+        }
+    }
+    end_what_is_left();
+    let passed = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    Some(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ends what descends from this process, and only that; for a moment, because the ended leave orphans of their own.

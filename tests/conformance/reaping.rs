@@ -3,7 +3,6 @@
 use crate::stand::{Stand, children, helper, status, ticks};
 use crate::support::wait;
 use crate::{ADOPTING, BESIDE_OTHERS, REFUSED, Row};
-use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -86,8 +85,7 @@ fn adopts(stand: &Stand) {
 }
 
 fn warns_once(stand: &Stand) {
-    let output = stand.command(&["true"]).stderr(Stdio::piped()).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stderr.matches("failed to become a subreaper").count(), 1, "{stderr}");
+    let output = stand.output_of(stand.command(&["true"]));
+    assert_eq!(output.code, 0);
+    assert_eq!(output.stderr.matches("failed to become a subreaper").count(), 1, "{}", output.stderr);
 }

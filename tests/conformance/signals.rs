@@ -6,7 +6,6 @@ use crate::support::namespace::{set_ignored, set_mask};
 use crate::support::procs;
 use crate::{ADOPTING, BESIDE_OTHERS, EVERYWHERE, Row};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 const SECTION: &str = "signals";
@@ -78,6 +77,13 @@ pub const ROWS: &[Row] = &[
         places: EVERYWHERE,
         general: true,
         check: inherited,
+    },
+    Row {
+        section: SECTION,
+        case: "CHLD, and 32 and 33, which the C library hides: inherited exactly as well",
+        places: BESIDE_OTHERS,
+        general: false,
+        check: inherited_hidden,
     },
     Row {
         section: SECTION,
@@ -191,36 +197,48 @@ fn never_stopped(stand: &Stand) {
     assert_eq!(running.ended(), 143);
 }
 
-fn sets(mut command: Command) -> (String, String) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let field =
-        |name| text.lines().find_map(|line: &str| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-    (field("SigIgn:"), field("SigBlk:"))
-}
-
-fn inherited(stand: &Stand) {
-    let status = ["cat", "/proc/self/status"];
-    let zero = "0".repeat(16);
-    assert_eq!(sets(stand.command(&status)), (zero.clone(), zero), "from a clean start");
-
-    let ignored = [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTTOU, libc::SIGWINCH, 40];
-    let blocked = [libc::SIGUSR1, libc::SIGTERM, libc::SIGTTIN, 50];
-    let set = |signals: &[i32]| signals.iter().fold(0u64, |set, n| set | 1 << (n - 1));
-    let mut command = stand.command(&status);
+/// `SigIgn` and `SigBlk` of a main process whose init starts with these ignored and blocked.
+fn sets(stand: &Stand, ignored: &'static [i32], blocked: &[i32]) -> [String; 2] {
+    let mut command = stand.command(&["cat", "/proc/self/status"]);
+    let mask = set(blocked);
     // SAFETY: makes system calls only.
     unsafe {
         command.pre_exec(move || {
             for signal in ignored {
-                set_ignored(signal, true);
+                set_ignored(*signal, true);
             }
-            set_mask(set(&blocked));
+            set_mask(mask);
             Ok(())
         })
     };
-    let expected = (format!("{:016x}", set(&ignored)), format!("{:016x}", set(&blocked)));
-    assert_eq!(sets(command), expected, "(ignored, blocked)");
+    let output = stand.output_of(command);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    ["SigIgn:", "SigBlk:"].map(|name| {
+        let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().trim().to_owned()
+    })
+}
+
+fn set(signals: &[i32]) -> u64 {
+    signals.iter().fold(0, |set, n| set | 1 << (n - 1))
+}
+
+fn inherited(stand: &Stand) {
+    assert_eq!(sets(stand, &[], &[]), [shown(&[]), shown(&[])], "from a clean start");
+    let ignored = &[libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTTOU, libc::SIGWINCH, 40];
+    let blocked = &[libc::SIGUSR1, libc::SIGTERM, libc::SIGTTIN, 50];
+    assert_eq!(sets(stand, ignored, blocked), [shown(ignored), shown(blocked)], "(ignored, blocked)");
+}
+
+/// As /proc shows a set.
+fn shown(signals: &[i32]) -> String {
+    format!("{:016x}", set(signals))
+}
+
+/// 32 and 33 are the C library's, which hides them; CHLD the init has to have itself. unshare could not pass it on.
+fn inherited_hidden(stand: &Stand) {
+    let (ignored, blocked) = (&[libc::SIGCHLD, 33], &[libc::SIGCHLD, 32]);
+    assert_eq!(sets(stand, ignored, blocked), [shown(ignored), shown(blocked)], "(ignored, blocked)");
 }
 
 fn stopped_main(stand: &Stand) {

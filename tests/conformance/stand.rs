@@ -2,7 +2,10 @@
 
 use crate::support::inits::{Init, Want};
 use crate::support::namespace::{self, Place};
-use crate::support::{procs, wait};
+use crate::support::proem::Output;
+use crate::support::{folder, procs, read, wait};
+use std::borrow::BorrowMut;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::resume_unwind;
@@ -61,13 +64,23 @@ impl Stand {
         Guard::new(self, command.spawn().unwrap()).ended()
     }
 
+    /// Runs a prepared command to its end; what it wrote.
+    pub fn output_of(&self, mut command: Command) -> Output {
+        let folder = folder();
+        let file = |name| folder.path().join(name);
+        command.stdout(File::create(file("stdout")).unwrap()).stderr(File::create(file("stderr")).unwrap());
+        let code = self.end_of(command);
+        Output { code, stdout: read(&file("stdout")), stderr: read(&file("stderr")) }
+    }
+
     /// Starts a shell script and reads its lines.
     pub fn script(&self, script: &str) -> Running {
         self.start(self.command(&["bash", "-c", script]))
     }
 
     /// Starts a prepared command and reads its lines.
-    pub fn start(&self, mut command: Command) -> Running {
+    pub fn start(&self, mut command: impl BorrowMut<Command>) -> Running {
+        let command: &mut Command = command.borrow_mut();
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = channel();

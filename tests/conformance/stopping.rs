@@ -2,7 +2,7 @@
 
 use crate::stand::{Running, Stand, helper, status};
 use crate::support::namespace::{self, set_mask};
-use crate::support::{folder, procs, read, text, write};
+use crate::support::{folder, procs, read, text, wait, write};
 use crate::{ADOPTING, Row};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -28,6 +28,13 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         section: SECTION,
+        case: "a changed file after TERM, before the main process has ended: no restart, its code",
+        places: ADOPTING,
+        general: false,
+        check: changes_in_a_shutdown,
+    },
+    Row {
+        section: SECTION,
         case: "the main process dies while a reload command runs: its code is not lost",
         places: ADOPTING,
         general: false,
@@ -49,13 +56,14 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-fn value(dir: &Path, value: u32) {
+/// What the template renders.
+pub fn value(dir: &Path, value: u32) {
     write(dir, "app.toml.new", &format!("x = {value}\n"));
     fs::rename(dir.join("app.toml.new"), dir.join("app.toml")).unwrap();
 }
 
 /// Starts proem on a folder with one template, whose table has these lines, too.
-fn start(stand: &Stand, dir: &Path, table: &str, argv: &[&str]) -> Running {
+pub fn start(stand: &Stand, dir: &Path, table: &str, argv: &[&str]) -> Running {
     value(dir, 1);
     write(dir, "t.tera", "{{ app.x }}\n");
     let configuration = format!(
@@ -117,6 +125,22 @@ fn ends_in_a_restart(stand: &Stand) {
     running.wait_for("up");
     running.signal(libc::SIGUSR2);
     assert_eq!(running.ended(), 4);
+}
+
+fn changes_in_a_shutdown(stand: &Stand) {
+    let dir = folder();
+    let main =
+        "trap 'echo told; until [ -e go ]; do sleep 0.05; done; exit 9' TERM; echo up; while :; do sleep 0.05; done";
+    let mut running = start(stand, dir.path(), "reload = \"restart\"", &["bash", "-c", main]);
+    running.wait_for("up");
+    running.signal(libc::SIGTERM);
+    running.wait_for("told");
+    value(dir.path(), 2);
+    let log = || read(&dir.path().join("log"));
+    wait::until(stand.limit(), "the restart is refused", log, || log().contains("is not restarted").then_some(()));
+    write(dir.path(), "go", "");
+    assert_eq!(running.ended(), 9);
+    assert_eq!(running.rest(), [""; 0]);
 }
 
 fn dies_in_a_reload(stand: &Stand) {

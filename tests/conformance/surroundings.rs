@@ -166,6 +166,11 @@ fn empty_root(stand: &Stand) {
         let argv = [&argv[..], &[ends.to_owned()]].concat();
         assert_eq!(stand.end_of(namespace::at(Place::Pid1, &argv)), code, "{ends}");
     }
+    // A user by number needs no file that says who that is.
+    let ids = "[ \"$(/busybox id -u):$(/busybox id -g) $HOME\" = '12345:67 /' ] && exit 5";
+    let argv = ["chroot", text(root.path()), "/init", "--user", "12345:67", "--", "/busybox", "sh", "-c", ids]
+        .map(str::to_owned);
+    assert_eq!(stand.end_of(namespace::at(Place::Pid1, &argv)), 5, "as a user");
 }
 
 fn sandboxed(stand: &Stand) {

@@ -19,6 +19,8 @@ pub enum Want {
     Forgive(i32),
     /// What is left over may take this many milliseconds.
     Linger(u32),
+    /// The init is told by TERM when its own parent ends.
+    ParentDeath,
 }
 
 /// Who it is; options differ.
@@ -111,6 +113,8 @@ impl Init {
             (Kind::Proem, Want::RewriteNames(from, to)) => words(&format!("--rewrite {from}={to}")),
             (Kind::Proem, Want::Forgive(code)) => words(&format!("--exit-codes {code}=0")),
             (Kind::Tini, Want::Forgive(code)) => words(&format!("-e {code}")),
+            (Kind::Proem, Want::ParentDeath) => words("--parent-death-signal TERM"),
+            (Kind::Tini, Want::ParentDeath) => words("-p SIGTERM"),
             (Kind::Proem, Want::Linger(time)) => words(&format!("--linger {time}ms")),
             _ => None,
         }

@@ -26,7 +26,8 @@ impl Place {
     }
 }
 
-/// A command that starts `argv` there: with no signal blocked or ignored, standard input /dev/null.
+/// A command that starts `argv` there: with no signal blocked or ignored, standard input /dev/null, and no descriptor but
+/// the standard ones, whatever this process was started with.
 pub fn at(place: Place, argv: &[String]) -> Command {
     let mut words: Vec<&str> = Vec::new();
     if place == Place::Pid1 {
@@ -44,6 +45,7 @@ pub fn at(place: Place, argv: &[String]) -> Command {
     unsafe {
         command.pre_exec(|| {
             reset_signals();
+            libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             Ok(())
         })
     };

@@ -1,8 +1,8 @@
-//! The binary under test as a child process, with an environment of its own.
+//! The binary under test as a child process, with an environment and a signal state of its own.
 
-use super::{procs, read, wait};
+use super::{namespace, procs, read, wait};
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,6 +40,15 @@ impl Builder {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null());
+        // Tests in the background of a script (`cargo test &`) have INT and QUIT ignored, those under nohup HUP; a shell
+        // cannot trap what it inherits as ignored, and proem passes that on to it, as it should.
+        // SAFETY: system calls only.
+        unsafe {
+            command.pre_exec(|| {
+                namespace::reset_signals();
+                Ok(())
+            })
+        };
         Builder { command }
     }
 

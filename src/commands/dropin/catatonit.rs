@@ -2,6 +2,7 @@
 
 use super::getopt::{self, Options};
 use super::{LICENSE, MISTAKE, Said, Settings, Wanted, version};
+use crate::exit::Exit;
 use std::ffi::OsString;
 
 const OPTIONS: Options = Options { short: "ghLPV", long: &[("version", 'V', false)] };
@@ -15,7 +16,8 @@ pub fn read(name: &str, arguments: &[OsString]) -> Wanted {
     let mut pause = false;
     for (option, _) in given.options {
         match option {
-            'h' => return Said::output(help(name)),
+            // To standard error there, too, unlike the others.
+            'h' => return Said::error(help(name), Exit::OK),
             'L' => return Said::output(LICENSE),
             // Engines know an init's version by these words, so catatonit says them as well.
             'V' => return Said::output(format!("tini version {}", version("0.1.7_catatonit"))),
@@ -55,7 +57,6 @@ fn help(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::commands::dropin::Stream;
-    use crate::exit::Exit;
 
     fn wanted(words: &[&str]) -> Wanted {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -78,7 +79,7 @@ mod tests {
             (&["--foo"], "catatonit: unrecognized option '--foo'\nusage: ", MISTAKE, Stream::Error),
             (&["-V"], "tini version 0.1.7_catatonit_proem-", Exit::OK, Stream::Output),
             (&["--version"], "tini version 0.1.7_catatonit_proem-", Exit::OK, Stream::Output),
-            (&["-h"], "usage: catatonit ", Exit::OK, Stream::Output),
+            (&["-h"], "usage: catatonit ", Exit::OK, Stream::Error),
             (&["-L"], "proem is licensed", Exit::OK, Stream::Output),
         ] {
             let Wanted::Say(said) = wanted(words) else { panic!("{words:?}") };

@@ -4,8 +4,8 @@ use super::getopt::{self, Options};
 use super::{MISTAKE, Said, Settings, Wanted, version};
 use crate::exit::Exit;
 use crate::log::Level;
-use crate::os::signals;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 const OPTIONS: Options = Options {
     short: "chr:vV",
@@ -61,11 +61,12 @@ pub fn read(name: &str, arguments: &[OsString], variable: impl Fn(&str) -> Optio
 const REWRITE: &str = "Usage: -r option takes <signum>:<signum>, where <signum> is between 1 and 31.\n\
                        This option can be specified multiple times.\nUse --help for full usage.";
 
-/// `15:3`, `15:0`; names too.
+/// `15:3`, `15:0`: as sscanf(3) reads `%d:%d`, which looks at nothing behind it.
 fn pair(text: &OsStr) -> Option<(i32, i32)> {
-    let (from, to) = text.to_str()?.split_once(':')?;
-    let signal = |text: &str| signals::parse(text).filter(|number| *number <= 31);
-    Some((signal(from)?, if to.trim() == "0" { 0 } else { signal(to)? }))
+    let (from, rest) = getopt::number(text.as_bytes())?;
+    let (to, _) = getopt::number(rest.strip_prefix(b":")?)?;
+    let signal = |number: i64| i32::try_from(number).ok().filter(|number| (0..=31).contains(number));
+    Some((signal(from).filter(|from| *from > 0)?, signal(to)?))
 }
 
 fn usage(name: &str) -> String {
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_session_and_its_group_unless_single() {
-        let settings = run(&["-r", "15:3", "--rewrite=TERM:0", "-r", "20:1", "-v", "sh", "-c"], &[]);
+        let settings = run(&["-r", "15:3", "--rewrite=15:0 all of it", "-r", "20:1", "-v", "sh", "-c"], &[]);
         assert!(settings.group && settings.session && settings.log == Level::Debug);
         assert_eq!(settings.argv, ["sh", "-c"]);
         let rewrite = [(libc::SIGTERM, 0), (libc::SIGTSTP, 1), (libc::SIGTTIN, libc::SIGSTOP)];
@@ -128,6 +129,8 @@ mod tests {
             (&[], "Usage: dumb-init [option] program [args]", MISTAKE),
             (&["-r", "99:1", "sh"], "Usage: -r option takes", MISTAKE),
             (&["-r", "15:32", "sh"], "Usage: -r option takes", MISTAKE),
+            (&["-r", "TERM:0", "sh"], "Usage: -r option takes", MISTAKE),
+            (&["-r", "15 :3", "sh"], "Usage: -r option takes", MISTAKE),
             (&["-r", "0:1", "sh"], "Usage: -r option takes", MISTAKE),
             (&["-V"], "dumb-init v1.2.5_proem-", Exit::OK),
             (&["--help"], "dumb-init v1.2.5_proem-", Exit::OK),

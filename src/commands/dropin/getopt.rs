@@ -41,6 +41,20 @@ pub fn read<'a>(known: &Options, arguments: &'a [OsString]) -> Result<Given<'a>,
     Ok(Given { options, rest: arguments.get(at..).unwrap_or_default() })
 }
 
+/// The number at the beginning as strtol(3) and scanf(3) read it, white space and a sign before it, and what follows it.
+pub fn number(text: &[u8]) -> Option<(i64, &[u8])> {
+    let begun = text.trim_ascii_start();
+    let (negative, digits) = match begun.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, begun),
+    };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = digits.split_at_checked(count).filter(|_| count > 0)?;
+    let size = digits.iter().fold(0i64, |size, digit| size.saturating_mul(10).saturating_add((digit - b'0').into()));
+    Some((if negative { -size } else { size }, rest))
+}
+
 impl Options {
     fn cluster<'a>(
         &self,
@@ -136,6 +150,21 @@ mod tests {
         assert_eq!(given("--nope"), Err("unrecognized option '--nope'".into()));
         assert_eq!(given("--verbose=1"), Err("option '--verbose' doesn't allow an argument".into()));
         assert_eq!(given("--pick"), Err("option '--pick' requires an argument".into()));
+    }
+
+    #[test]
+    fn numbers_are_the_c_librarys() {
+        for (text, expected) in [
+            ("15:3", Some((15, ":3"))),
+            (" \t+007x", Some((7, "x"))),
+            ("-0", Some((0, ""))),
+            ("99999999999999999999", Some((i64::MAX, ""))),
+            ("-", None),
+            ("x1", None),
+            ("", None),
+        ] {
+            assert_eq!(number(text.as_bytes()), expected.map(|(number, rest)| (number, rest.as_bytes())), "{text}");
+        }
     }
 
     proptest! {

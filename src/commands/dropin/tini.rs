@@ -5,6 +5,7 @@ use super::{LICENSE, MISTAKE, Said, Settings, Wanted, version};
 use crate::log::Level;
 use crate::os::signals;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 const OPTIONS: Options = Options { short: "hvwgle:sp:", long: &[] };
 
@@ -19,14 +20,9 @@ pub fn read(name: &str, arguments: &[OsString], variable: impl Fn(&str) -> Optio
         Ok(given) => given,
         Err(mistake) => return Said::error(format!("{name}: {mistake}\n{}", usage(name)), MISTAKE),
     };
-    let number = |text: &OsStr| text.to_str().and_then(|text| text.trim().parse::<u32>().ok());
-    let mut verbosity = 1;
-    if let Some(text) = variable("TINI_VERBOSITY") {
-        let Some(number) = number(&text) else {
-            return refuse(name, "TINI_VERBOSITY", &text);
-        };
-        verbosity = number;
-    }
+    // atoi(3): what is no number is 0. What is negative is above every level there, too.
+    let level = |text: OsString| getopt::number(text.as_bytes()).map_or(0, |(number, _)| number);
+    let mut verbosity = variable("TINI_VERBOSITY").map_or(1, |text| u32::try_from(level(text)).unwrap_or(u32::MAX));
     let mut settings = Settings { group: variable("TINI_KILL_PROCESS_GROUP").is_some(), ..Settings::default() };
     for (option, value) in given.options {
         let value = value.unwrap_or_default();
@@ -36,11 +32,11 @@ pub fn read(name: &str, arguments: &[OsString], variable: impl Fn(&str) -> Optio
             'v' => verbosity = verbosity.saturating_add(1),
             'w' => settings.orphans = Level::Warn,
             'g' => settings.group = true,
-            'e' => match number(value).and_then(|code| u8::try_from(code).ok()) {
+            'e' => match exit_code(value.as_bytes()) {
                 Some(code) => _ = settings.exit_codes.insert(code, 0),
                 None => return refuse(name, "-e", value),
             },
-            'p' => match value.to_str().and_then(signals::parse) {
+            'p' => match value.to_str().and_then(signal) {
                 Some(signal) => settings.parent_death_signal = Some(signal),
                 None => return refuse(name, "-p", value),
             },
@@ -58,6 +54,19 @@ pub fn read(name: &str, arguments: &[OsString], variable: impl Fn(&str) -> Optio
         _ => Level::Debug,
     };
     Wanted::Run(settings)
+}
+
+/// By strtol(3), all of it: nothing at all is 0.
+fn exit_code(text: &[u8]) -> Option<u8> {
+    let (number, rest) = getopt::number(text).unwrap_or((0, text));
+    u8::try_from(number).ok().filter(|_| rest.is_empty())
+}
+
+/// By its full name, in capitals; tini knows none of the real-time ones, nor these three.
+fn signal(name: &str) -> Option<i32> {
+    let number = signals::parse(name)?;
+    let known = number < libc::SIGRTMIN() && ![libc::SIGSTKFLT, libc::SIGIO, libc::SIGPWR].contains(&number);
+    (known && name == format!("SIG{}", signals::name(number))).then_some(number)
 }
 
 fn refuse(name: &str, option: &str, value: &OsStr) -> Wanted {
@@ -141,14 +150,27 @@ mod tests {
             (&["-Z"][..], "tini: invalid option -- 'Z'\ntini ("),
             (&[], "tini (tini version 0.19.0_proem-"),
             (&["-p", "FOO", "sh"], "tini: Not a valid option for -p: FOO"),
+            (&["-p", "9", "sh"], "tini: Not a valid option for -p: 9"),
+            (&["-p", "KILL", "sh"], "tini: Not a valid option for -p: KILL"),
+            (&["-p", "SIGRTMIN", "sh"], "tini: Not a valid option for -p: SIGRTMIN"),
             (&["-e", "256", "sh"], "tini: Not a valid option for -e: 256"),
+            (&["-e", "3 ", "sh"], "tini: Not a valid option for -e: 3 "),
             (&["--version", "sh"], "tini: unrecognized option '--version'"),
         ] {
             let said = says(words);
             assert!(said.text.starts_with(text), "{}", said.text);
             assert_eq!((said.exit, said.on), (MISTAKE, super::super::Stream::Error));
         }
-        assert!(matches!(wanted(&["sh"], &[("TINI_VERBOSITY", "x")]), Wanted::Say(_)));
+    }
+
+    #[test]
+    fn numbers_are_read_as_there() {
+        for (text, level) in [("much", Level::Error), ("", Level::Error), ("2x", Level::Info), ("-1", Level::Debug)] {
+            assert_eq!(run(&["sh"], &[("TINI_VERBOSITY", text)]).log, level, "{text}");
+        }
+        for (text, code) in [("", 0), (" 3", 3), ("+3", 3), ("-0", 0), ("007", 7)] {
+            assert_eq!(run(&["-e", text, "sh"], &[]).exit_codes.into_iter().next(), Some((code, 0)), "{text:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod supervise;
 mod worker;
 
 #[cfg(test)]
+mod any_order;
+#[cfg(test)]
 mod tests;
 
 use crate::error::Failure;
@@ -237,6 +239,12 @@ impl Machine {
         [shutdown, stops, leaving, self.worker.deadline()].into_iter().flatten().min()
     }
 
+    /// Whether a `Spawn` is still to be carried out. The end may have been decided since, by the failure of the one before
+    /// it; then it is answered as refused.
+    pub fn is_to_start(&self, process: usize) -> bool {
+        self.ending.is_none() && self.processes.get(process).is_some_and(Process::is_starting)
+    }
+
     /// What the process is to be started with; there while its `Spawn` is being carried out.
     pub fn spec(&self, process: usize) -> Option<&ProcessSpec> {
         self.processes.get(process)?.newest.as_deref()
@@ -266,6 +274,11 @@ impl Machine {
     pub fn groups(&self) -> Vec<i32> {
         let worker = self.worker.pid().into_iter().chain(self.worker.commands());
         self.processes.iter().filter_map(|process| process.group).chain(worker).collect()
+    }
+
+    /// Whether a process is to be started again though there is no worker any more.
+    pub fn starts_again(&self) -> bool {
+        self.processes.iter().any(|process| process.newest.is_some())
     }
 
     /// Whether a process may be started later: then what its start needs is kept.

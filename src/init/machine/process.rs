@@ -161,9 +161,9 @@ impl Rules {
         ends(number) || self.stop_signal == Some(number)
     }
 
-    /// Whether a signal begins the shutdown of all.
+    /// Whether a signal begins the shutdown of all. One that main is not to hear of does not.
     pub(super) fn shuts_down(&self, number: i32) -> bool {
-        number == libc::SIGTERM || self.stop_signal == Some(number)
+        (number == libc::SIGTERM || self.stop_signal == Some(number)) && self.rewritten(number).is_some()
     }
 }
 

@@ -1,14 +1,27 @@
 //! What the worker asks of processes: hold, release, reload, the container's end.
 
-use super::process::{MAX_PROCESSES, Purpose, State, Stop};
+use super::process::{MAX_PROCESSES, Process, Purpose, State, Stop};
 use super::{Action, Machine};
 use crate::exit::Exit;
 use crate::link::{Order, Outcome, ReloadAction, ToWorker};
+use crate::log::Level;
 use crate::os::signals;
 use std::time::Instant;
 
 /// Reloads that wait for the same restart: beyond these a worker is broken.
 const MAX_REPLIES: usize = 1024;
+
+impl Process {
+    /// Answers whoever wants it restarted: the end was asked for, and what ends now is not started again. Otherwise a file
+    /// that changes during a shutdown would start main anew, and the TERM that it got would be forgotten.
+    fn is_leaving(&mut self, out: &mut Vec<Action>) {
+        let text = format!("process `{}` is not restarted: the end was asked for", self.name);
+        out.push(Action::Log(Level::Warn, text));
+        for id in std::mem::take(&mut self.replies) {
+            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning }));
+        }
+    }
+}
 
 impl Machine {
     pub(super) fn hold(&mut self, names: Vec<String>, out: &mut Vec<Action>) {
@@ -27,8 +40,13 @@ impl Machine {
             if self.held.contains(&self.processes[index].name) {
                 continue;
             }
-            if std::mem::take(&mut self.processes[index].restart_wanted) {
-                self.processes[index].stop(now, Purpose::Restart, out);
+            let process = &mut self.processes[index];
+            if std::mem::take(&mut process.restart_wanted) {
+                if self.leaving.is_some() {
+                    process.is_leaving(out);
+                } else {
+                    process.stop(now, Purpose::Restart, out);
+                }
             }
             self.start_if_due(index, out);
         }
@@ -65,7 +83,9 @@ impl Machine {
             }
             (State::Running { .. }, ReloadAction::Restart) => {
                 process.replies.push(id);
-                if held {
+                if self.leaving.is_some() && !process.stops_for_restart() {
+                    process.is_leaving(out);
+                } else if held {
                     process.restart_wanted = true;
                 } else {
                     process.stop(now, Purpose::Restart, out);

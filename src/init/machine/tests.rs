@@ -6,11 +6,11 @@ use crate::os::confine::Confinement;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const MAIN: &str = "main";
-const WORKER: i32 = 50;
-const FIRST: i32 = 100;
+pub(super) const MAIN: &str = "main";
+pub(super) const WORKER: i32 = 50;
+pub(super) const FIRST: i32 = 100;
 
-fn spec() -> ProcessSpec {
+pub(super) fn spec() -> ProcessSpec {
     ProcessSpec {
         name: MAIN.into(),
         argv: vec![b"x".to_vec()],
@@ -300,6 +300,57 @@ fn a_term_while_stopped_and_held_ends() {
 }
 
 #[test]
+fn who_was_told_to_end_is_not_restarted() {
+    let restart = |id| ToInit::Reload { id, process: MAIN.into(), action: ReloadAction::Restart };
+    let refused = |id| {
+        let text = "process `main` is not restarted: the end was asked for".to_owned();
+        let answer = Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning });
+        [Action::Log(Level::Warn, text), answer]
+    };
+    let ends = |mut case: Case, status, code| {
+        case.dies(FIRST, status);
+        case.take();
+        case.feed(Event::Reaped { left: false });
+        assert_eq!(case.take(), [Action::Exit(Exit(code))]);
+    };
+    let mut case = Case::running(spec());
+    case.signal(libc::SIGTERM);
+    case.take();
+    case.say(restart(1));
+    assert_eq!(case.take(), refused(1));
+    ends(case, exited(3), 3);
+    // A restart that waits for its release is off as well.
+    let mut case = Case::running(spec());
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.say(restart(1));
+    case.signal(libc::SIGTERM);
+    case.take();
+    case.say(ToInit::Release(vec![MAIN.into()]));
+    assert_eq!(case.take(), refused(1));
+    ends(case, exited(4), 4);
+    // And one that comes when the shutdown took too long.
+    let mut case = Case::running(ProcessSpec { shutdown_timeout: Some(Duration::from_secs(5)), ..spec() });
+    case.say(restart(1));
+    case.signal(libc::SIGTERM);
+    case.wait(Duration::from_secs(5));
+    case.take();
+    case.say(restart(2));
+    assert_eq!(case.take()[0], refused(2)[0]);
+    ends(case, libc::SIGKILL, 137);
+}
+
+#[test]
+fn a_stop_signal_that_is_dropped_begins_no_end() {
+    let rewrite = BTreeMap::from([(libc::SIGTERM, 0)]);
+    let shutdown_timeout = Some(Duration::from_secs(5));
+    let mut case = Case::running(ProcessSpec { shutdown_timeout, rewrite, ..spec() });
+    case.signal(libc::SIGTERM);
+    assert_eq!((case.take(), case.machine.deadline()), (Vec::new(), None));
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    assert_eq!(case.take(), [to_main(libc::SIGTERM)]);
+}
+
+#[test]
 fn reload_by_signal_goes_to_main_and_says_so() {
     let mut case = Case::with_worker();
     case.say(ToInit::Process(Box::new(spec())));
@@ -437,177 +488,5 @@ fn dangerous_or_endless_messages_break_the_worker() {
         case.take();
         case.say(message);
         assert_eq!(case.take().last(), Some(&kill));
-    }
-}
-
-/// What can happen, in any order.
-#[derive(Debug, Clone)]
-enum Step {
-    Signal(i32),
-    MainDies(i32),
-    WorkerDies(i32),
-    Say(u8),
-    Closed,
-    Pass(u64),
-    Reaped(bool),
-    Answer(bool),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        3 => prop_oneof![Just(libc::SIGTERM), 1..=11i32, 13..=64i32].prop_map(Step::Signal),
-        1 => (0..=255i32).prop_map(|code| Step::MainDies(code << 8)),
-        1 => (1..=64i32).prop_map(Step::MainDies),
-        1 => (0..=1i32).prop_map(|code| Step::WorkerDies(code << 8)),
-        6 => (0..9u8).prop_map(Step::Say),
-        1 => Just(Step::Closed),
-        2 => (0..20_000u64).prop_map(Step::Pass),
-        2 => any::<bool>().prop_map(Step::Reaped),
-        6 => proptest::bool::weighted(0.9).prop_map(Step::Answer),
-    ];
-    proptest::collection::vec(step, 0..60)
-}
-
-/// The kernel as a model: what runs, what was asked of it.
-#[derive(Default)]
-struct World {
-    spawning: Option<usize>,
-    forking: bool,
-    main: Option<i32>,
-    worker: Option<i32>,
-    next_pid: i32,
-    /// Stop signals that the running main got. TERM itself is rewritten in this world, so they are told apart.
-    stops: usize,
-    exit: Option<Exit>,
-    decided: bool,
-    /// A TERM came in and has neither reached main nor ended proem yet.
-    term_open: bool,
-}
-
-impl World {
-    fn watch(&mut self, actions: impl Iterator<Item = Action>) -> Result<(), TestCaseError> {
-        for action in actions {
-            prop_assert!(self.exit.is_none(), "{action:?} after exit");
-            match action {
-                Action::Spawn { process } => {
-                    prop_assert!(!self.decided, "a spawn after the end was decided");
-                    prop_assert!(self.main.is_none() && self.spawning.is_none(), "two mains");
-                    self.spawning = Some(process);
-                }
-                Action::ForkWorker => {
-                    prop_assert!(!self.decided && self.worker.is_none() && !self.forking);
-                    self.forking = true;
-                }
-                Action::Kill { target: Target::Pid(pid), signal } if Some(pid) == self.main => match signal {
-                    libc::SIGTERM => {
-                        self.stops += 1;
-                        prop_assert!(self.stops <= 1 || self.decided, "two stop protocols");
-                    }
-                    libc::SIGUSR2 => self.term_open = false,
-                    _ => {}
-                },
-                Action::Reap => {
-                    self.decided = true;
-                    self.term_open = false;
-                }
-                Action::Exit(exit) => self.exit = Some(exit),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn odd_spec() -> ProcessSpec {
-    ProcessSpec { rewrite: BTreeMap::from([(libc::SIGTERM, libc::SIGUSR2)]), ..spec() }
-}
-
-fn message(number: u8) -> ToInit {
-    match number {
-        0 => ToInit::Process(Box::new(odd_spec())),
-        1 | 2 => ToInit::Start,
-        3 => ToInit::Hold(vec![MAIN.into()]),
-        4 => ToInit::Release(vec![MAIN.into()]),
-        5 => ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart },
-        6 => ToInit::Reload { id: 2, process: MAIN.into(), action: ReloadAction::Signal(libc::SIGHUP) },
-        7 => ToInit::Finished,
-        _ => ToInit::Exit { code: 75, reason: "asked".into() },
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn in_any_order(steps in steps(), plain in any::<bool>()) {
-        let mut machine = Machine::new(plain.then(odd_spec), !plain);
-        let mut world = World { next_pid: FIRST, ..World::default() };
-        let mut now = Instant::now();
-        let mut out = Vec::new();
-        machine.begin(now, &mut out);
-        // In the end everything that was asked for is answered: nothing may be left open then.
-        let settle = [Step::Answer(true), Step::Say(4), Step::MainDies(0), Step::Answer(true), Step::Say(4), Step::Answer(true)];
-        let total = steps.len();
-        for (index, step) in steps.into_iter().chain(settle).enumerate() {
-            world.watch(out.drain(..))?;
-            if world.exit.is_some() { break }
-            let mut own_end = None;
-            let event = match step {
-                Step::Signal(number) => {
-                    world.term_open |= number == libc::SIGTERM && !world.decided;
-                    Event::Signal { number, from_self: false }
-                }
-                Step::MainDies(status) => {
-                    // At last, only a main that was asked to stop still does: its successor is to get what was kept.
-                    let Some(pid) = world.main.filter(|_| index < total || world.stops > 0) else { continue };
-                    world.main = None;
-                    own_end = Some(status).filter(|_| world.stops == 0 && !world.decided);
-                    world.stops = 0;
-                    Event::Exited { pid, status }
-                }
-                Step::WorkerDies(status) => {
-                    let Some(pid) = world.worker.take() else { continue };
-                    Event::Exited { pid, status }
-                }
-                Step::Say(number) if world.worker.is_some() || index >= total => Event::Message(message(number)),
-                Step::Closed if world.worker.is_some() => Event::Closed,
-                Step::Say(_) | Step::Closed => continue,
-                Step::Pass(millis) => {
-                    now += Duration::from_millis(millis);
-                    Event::Due
-                }
-                // The kernel's word is true: a child that runs is left.
-                Step::Reaped(left) => Event::Reaped { left: left || world.main.is_some() || world.worker.is_some() },
-                Step::Answer(good) => {
-                    if std::mem::take(&mut world.forking) {
-                        if good { world.worker = Some(WORKER) }
-                        if good { Event::Forked { pid: WORKER } } else { Event::NotForked { reason: "no".into() } }
-                    } else if let Some(process) = world.spawning.take() {
-                        world.next_pid += 1;
-                        if good { world.main = Some(world.next_pid) }
-                        if good { Event::Spawned { process, pid: world.next_pid } }
-                        else { Event::Refused { process, failure: Failure::new(Exit::NOT_FOUND, "no") } }
-                    } else {
-                        continue
-                    }
-                }
-            };
-            machine.handle(now, event, &mut out);
-            if let Some(status) = own_end {
-                // It ended by itself: that is the end, with its code and no other.
-                world.watch(out.drain(..))?;
-                prop_assert!(world.decided, "main's end went unnoticed");
-                world.worker = None;
-                machine.handle(now, Event::Reaped { left: false }, &mut out);
-                prop_assert_eq!(out.last(), Some(&Action::Exit(decode(status).unwrap())));
-            }
-        }
-        world.watch(out.drain(..))?;
-        prop_assert!(!world.term_open, "a TERM was swallowed");
-        // A timer that was due is not due again: time alone never makes init spin.
-        if let Some(at) = machine.deadline().filter(|_| world.exit.is_none()) {
-            machine.handle(at.max(now), Event::Due, &mut out);
-            prop_assert!(machine.deadline().is_none_or(|next| next > at), "a timer is due for ever");
-        }
     }
 }
