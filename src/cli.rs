@@ -44,6 +44,8 @@ pub enum Command {
     Check {
         /// `--with NAME=URI`: fixtures in the place of sources.
         with: Vec<String>,
+        /// As written.
+        format: Option<String>,
     },
     /// Are these up?
     Probe {
@@ -239,6 +241,9 @@ enum Sub {
         /// Render with this in the place of a source (repeatable)
         #[arg(long, value_name = "NAME=URI[,URI…]")]
         with: Vec<String>,
+        /// How mistakes are written: text (standard error), json or github (standard output) [default: text]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
     },
     /// Exit 0 when all of these are up, else 1
     Probe {
@@ -294,7 +299,7 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Render { options, once, watch } => (options, Command::Render { once: once || first_once, watch }),
         _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
-        Sub::Check { options, with } => (options, Command::Check { with }),
+        Sub::Check { options, with, format } => (options, Command::Check { with, format }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
         Sub::Man => (Options::default(), Command::Man),
         Sub::Completions { shell } => (Options::default(), Command::Completions { shell }),
@@ -396,8 +401,9 @@ mod tests {
 
     #[test]
     fn commands_without_a_process() {
-        let cli = parse_words(&["check", "--with", "app=file:x.json"]).unwrap();
-        assert_eq!(cli.command, Command::Check { with: vec!["app=file:x.json".into()] });
+        let cli = parse_words(&["check", "--with", "app=file:x.json", "--format=json"]).unwrap();
+        let format = Some("json".to_owned());
+        assert_eq!(cli.command, Command::Check { with: vec!["app=file:x.json".into()], format });
         let cli = parse_words(&["probe", "tcp:a:1", "unix:/x", "--timeout", "1s"]).unwrap();
         assert_eq!(
             cli.command,

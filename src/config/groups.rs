@@ -105,8 +105,8 @@ pub fn groups(
     for name in order {
         let Some(list) = members.remove(&name) else { continue };
         let own = list.first().filter(|read| read.group.is_none()).map(|read| read.together.clone());
-        // A group that is not declared was reported; what it lacks does not matter any more.
-        let Some(together) = own.or_else(|| stated.remove(name.as_str())) else { continue };
+        // A group that is not declared was reported; what it lacks does not matter any more, its templates do.
+        let together = own.or_else(|| stated.remove(name.as_str())).unwrap_or_else(Together::nothing);
         if let Some((check, spot)) = &together.check {
             staged_names(reader, &check.command, *spot, &list);
         }

@@ -102,6 +102,7 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("once", Takes::Flag),
     ("watch", Takes::Flag),
     ("with", Takes::Lines),
+    ("format", Takes::One),
     ("timeout", Takes::One),
 ];
 

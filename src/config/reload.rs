@@ -25,6 +25,11 @@ pub struct Together {
 }
 
 impl Together {
+    /// Nothing is stated.
+    pub fn nothing() -> Together {
+        Together { check: None, reload: ReloadChoice::Unstated, settle: None, throttle: None }
+    }
+
     /// Reads them from a template's or a group's table.
     pub fn read(reader: &mut Reader<'_>, table: &Table, mode: Mode) -> Together {
         let timeout = reader.duration(table, "check_timeout");
