@@ -54,6 +54,8 @@ pub enum Command {
         /// As written.
         timeout: Option<String>,
     },
+    /// Print the configuration's JSON Schema.
+    Schema,
     /// Print the man page, in roff.
     Man,
     /// Print completions.
@@ -254,6 +256,8 @@ enum Sub {
         #[arg(long, value_name = "DURATION")]
         timeout: Option<String>,
     },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
     /// Print the man page: `proem man | man -l -`
     Man,
     /// Print completions: `proem completions bash > /etc/bash_completion.d/proem`
@@ -301,6 +305,7 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with, format } => (options, Command::Check { with, format }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
+        Sub::Schema => (Options::default(), Command::Schema),
         Sub::Man => (Options::default(), Command::Man),
         Sub::Completions { shell } => (Options::default(), Command::Completions { shell }),
     };

@@ -50,6 +50,7 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
         let outcome = match &cli.command {
             Command::Probe { uris, timeout } => probe::run(uris, timeout.as_deref(), &environment),
             Command::Completions { shell } => document::completions(shell),
+            Command::Schema => document::schema(),
             _ => document::man(),
         };
         return outcome.unwrap_or_else(|error| fail(&error));

@@ -1,6 +1,6 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
-use super::known::GROUP;
+use super::known::{self, GROUP};
 use super::plan::{GroupPlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::Together;
@@ -117,7 +117,7 @@ pub fn groups(
 
 /// What belongs to a whole group is not stated by one of its templates.
 fn belongs_to_group(reader: &mut Reader<'_>, read: &Read, group: &str) {
-    for key in GROUP {
+    for key in known::names(GROUP) {
         if let Some(item) = read.table.get(key) {
             let message = format!("`{key}` belongs to the group `{group}`, not to one of its templates");
             reader.wrong(item.spot, message, format!("move it below `[group.{group}]`"));

@@ -16,6 +16,8 @@ pub mod plan;
 mod process;
 pub mod read;
 mod reload;
+pub mod schema;
+mod shape;
 mod sources;
 mod templates;
 pub mod tree;
@@ -71,7 +73,7 @@ impl Mode {
             Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
-            Command::Probe { .. } | Command::Man | Command::Completions { .. } => return None,
+            Command::Probe { .. } | Command::Schema | Command::Man | Command::Completions { .. } => return None,
         })
     }
 
@@ -295,8 +297,10 @@ pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<
 /// The options that give the worker something to do.
 const OF_WORKER: [&str; 4] = ["template", "source", "config", "wait-for"];
 
-const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
-const LOG_FORMATS: &[&str] = &["text", "json"];
+/// Names of levels.
+pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+/// Names of the ways to write a log line.
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
 
 fn level(name: &str) -> Option<log::Level> {
     Some(match name {

@@ -1,7 +1,7 @@
 //! `[process.main]`, and the command that the command line gives it.
 
 use super::confinement::confinement;
-use super::known::PROCESS;
+use super::known::{PROCESS, names};
 use super::plan::ProcessPlan;
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Table};
@@ -22,7 +22,7 @@ pub fn main(reader: &mut Reader<'_>, root: &Table, argv: &[OsString], directory:
             reader.wrong(
                 spot,
                 format!("process `{name}`: only `main` can be declared"),
-                format!("the one process that is run is `[process.main]`; keys: {}", PROCESS.join(", ")),
+                format!("the one process that is run is `[process.main]`; keys: {}", names(PROCESS).join(", ")),
             );
         }
     }

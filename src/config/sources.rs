@@ -1,8 +1,9 @@
 //! Sources and stores: `[source]`, `[store.NAME]`, `-s`.
 
-use super::known::STORES;
+use super::known::{self, Key, STORES};
 use super::plan::{LayerPlan, SourcePlan, StorePlan};
 use super::read::Reader;
+use super::shape::Shape;
 use super::tree::{Entry, Item, Raw, Spot, Table};
 use crate::error::Complaint;
 use crate::nearest::{nearest, suggestion};
@@ -10,7 +11,7 @@ use crate::source::{kind, uri::Uri};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of the template language: a source of such a name could not be used.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "true", "True", "false", "False", "loop", "self", "and", "or", "not", "is", "in", "continue", "break", "none",
     "None", "null", "if", "else", "elif", "for",
 ];
@@ -220,16 +221,16 @@ fn store(reader: &mut Reader<'_>, name: &str, spot: Spot, table: &Table) -> Opti
         reader.wrong(at, message, hint);
         return None;
     };
-    let known: Vec<&str> = std::iter::once("kind").chain(settings.iter().copied()).collect();
+    let known: Vec<&str> = std::iter::once("kind").chain(known::names(settings)).collect();
     reader.only(table, &known);
     let mut values = BTreeMap::new();
-    for setting in *settings {
-        let value = match *setting {
-            "insecure" => reader.boolean(table, setting).map(|insecure| insecure.to_string()),
-            _ => reader.text(table, setting),
+    for Key { name, takes } in *settings {
+        let value = match takes {
+            Shape::Flag => reader.boolean(table, name).map(|flag| flag.to_string()),
+            _ => reader.text(table, name),
         };
         if let Some(value) = value {
-            values.insert((*setting).to_owned(), value);
+            values.insert((*name).to_owned(), value);
         }
     }
     Some(StorePlan { kind, settings: values, place: reader.mistakes.place(spot) })

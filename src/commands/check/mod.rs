@@ -180,6 +180,8 @@ fn unstated_reloads(call: &Call<'_>, plan: &Plan, survey: &Survey, replaced: &[S
     let changing: Vec<&str> =
         declared.filter(|source| source.layers.iter().any(changes)).map(|source| source.name.as_str()).collect();
     let mut next = 0;
+    // A directory of templates states it once for all of them.
+    let mut places = BTreeSet::new();
     for group in &plan.groups {
         let templates = next..next + group.templates.len();
         next = templates.end;
@@ -189,10 +191,12 @@ fn unstated_reloads(call: &Call<'_>, plan: &Plan, survey: &Survey, replaced: &[S
         let names: BTreeSet<&str> =
             templates.filter_map(|number| survey.uses(number)).flatten().map(String::as_str).collect();
         if let Some(source) = changing.iter().find(|name| names.contains(*name)) {
-            let complaint = group.unstated_reload(source);
-            let place = group.templates.first().and_then(|template| At::parse(&template.place.0));
-            let complaint = Complaint { at: place.map(Box::new), ..complaint };
-            found.add(Finding::warning(Kind::Configuration, complaint));
+            let place = group.templates.first().map_or("", |template| template.place.0.as_str());
+            if places.insert(place) {
+                let at = At::parse(place).map(Box::new);
+                let complaint = Complaint { at, ..group.unstated_reload(source) };
+                found.add(Finding::warning(Kind::Configuration, complaint));
+            }
         }
     }
 }
