@@ -1,6 +1,6 @@
 //! Loading: every file once, every mistake at once, every instance of Tera in one batch (one by one is quadratic).
 
-use super::scan::{self, Call, Scan, What};
+use super::scan::{self, Arg, Call, Scan, What};
 use super::strict::{self, Edit};
 use super::token::{quote, unquote};
 use super::{Engine, Escape, File, Input, LoadError, Template, catalog, filters, place};
@@ -54,6 +54,16 @@ pub(super) struct Loader<'a> {
     /// Files with mistakes in them.
     pub wrong: BTreeSet<usize>,
     skipped: &'a [Skipped],
+    thorough: Thorough,
+}
+
+/// How closely files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thorough {
+    /// What can never be rendered is refused.
+    Load,
+    /// So is what fails whenever it is reached.
+    Survey,
 }
 
 impl Engine {
@@ -69,7 +79,7 @@ impl Engine {
         template_dir: &Path,
         skipped: &[Skipped],
     ) -> Result<Engine, Vec<LoadError>> {
-        let (mut loader, roots) = Loader::read(inputs, template_dir, skipped);
+        let (mut loader, roots) = Loader::read(inputs, template_dir, skipped, Thorough::Load);
         let errors = loader.errors();
         if !errors.is_empty() {
             return Err(errors);
@@ -81,7 +91,12 @@ impl Engine {
 
 impl<'a> Loader<'a> {
     /// Reads every file and looks for mistakes in each; the file of each input, where it could be read.
-    pub fn read(inputs: &[Input], template_dir: &'a Path, skipped: &'a [Skipped]) -> (Loader<'a>, Vec<Option<usize>>) {
+    pub fn read(
+        inputs: &[Input],
+        template_dir: &'a Path,
+        skipped: &'a [Skipped],
+        thorough: Thorough,
+    ) -> (Loader<'a>, Vec<Option<usize>>) {
         let mut loader = Loader {
             template_dir,
             files: Vec::with_capacity(inputs.len()),
@@ -89,6 +104,7 @@ impl<'a> Loader<'a> {
             errors: Vec::new(),
             wrong: BTreeSet::new(),
             skipped,
+            thorough,
         };
         let roots = inputs.iter().map(|input| loader.input(input)).collect();
         let mut at = 0;
@@ -244,8 +260,9 @@ impl<'a> Loader<'a> {
             return self.wrong(file, &call.name, &format!("no {what} is called `{name}`"), Some(hint), Exit::DATA);
         };
         let known = || entry.args.iter().map(|arg| arg.trim_end_matches('!'));
-        let given: Vec<String> = call.args.iter().map(text).collect();
-        for (range, arg) in call.args.iter().zip(&given) {
+        let given: Vec<String> = call.args.iter().map(|arg| text(&arg.name)).collect();
+        let literals: Vec<Option<String>> = call.args.iter().map(|arg| arg.literal.as_ref().map(text)).collect();
+        for ((Arg { name: range, .. }, arg), literal) in call.args.iter().zip(&given).zip(&literals) {
             if !known().any(|name| name == arg) {
                 let hint = match nearest(arg, known()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
@@ -254,6 +271,11 @@ impl<'a> Loader<'a> {
                 };
                 let message = format!("{what} `{name}` has no argument `{arg}`");
                 self.wrong(file, range, &message, Some(hint), Exit::DATA);
+            } else if self.thorough == Thorough::Survey
+                && let Some(why) = literal.as_ref().and_then(|literal| catalog::takes(&name, arg).refuses(literal))
+            {
+                let message = format!("{what} `{name}`: argument `{arg}` {why}");
+                self.wrong(file, range, &message, None, Exit::DATA);
             }
         }
         for needed in entry.args.iter().filter_map(|arg| arg.strip_suffix('!')) {

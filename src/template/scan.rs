@@ -23,8 +23,15 @@ pub(super) enum What {
 pub(super) struct Call {
     pub what: What,
     pub name: Range<usize>,
-    /// The names of its arguments.
-    pub args: Vec<Range<usize>>,
+    pub args: Vec<Arg>,
+}
+
+/// An argument of a call.
+#[derive(Debug)]
+pub(super) struct Arg {
+    pub name: Range<usize>,
+    /// Its value, where that is a literal and nothing else.
+    pub literal: Option<Range<usize>>,
 }
 
 /// Another file that is included or extended: the string literal with its quotes.

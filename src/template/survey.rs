@@ -1,7 +1,7 @@
 //! Every mistake in every template at once, for `proem check`: what can be known without values, and then what rendering
 //! with fixtures finds, where a print that fails does not hide those that follow.
 
-use super::load::{Loader, Skipped};
+use super::load::{Loader, Skipped, Thorough};
 use super::scan::Bound;
 use super::token::{Kind, tokenize};
 use super::{Context, Engine, Input, LoadError, explain};
@@ -27,7 +27,7 @@ pub struct Survey {
 impl Survey {
     /// Looks at all templates. `sources` are the names that a template may use, `None` where they are not certain.
     pub fn new(inputs: &[Input], template_dir: &Path, sources: Option<&BTreeSet<String>>) -> Survey {
-        let (mut loader, roots) = Loader::read(inputs, template_dir, &[]);
+        let (mut loader, roots) = Loader::read(inputs, template_dir, &[], Thorough::Survey);
         if let Some(sources) = sources {
             let mut said = BTreeSet::new();
             for root in roots.iter().flatten() {

@@ -455,13 +455,13 @@ fn a_whole_tree_as_yaml() {
 
 #[test]
 fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
-    let mut text = String::new();
+    let mut text = "{% set v = 1 %}".to_owned();
     for entry in catalog::FILTERS {
-        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
+        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=v", arg.trim_end_matches('!'))).collect();
         let _ = write!(text, "{{{{ 1 | {}({}) }}}}", entry.name, args.join(","));
     }
     for entry in catalog::TESTS {
-        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
+        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=v", arg.trim_end_matches('!'))).collect();
         let _ = write!(text, "{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(","));
     }
     load(&text, Escape::None).unwrap();
@@ -474,4 +474,66 @@ fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
         catalog::FUNCTIONS.len() - 1
     );
     assert!(counts.contains(&expected), "{counts}, not {expected}");
+}
+
+/// What a literal argument is refused for is refused when it is rendered, too: nothing that works is called a mistake.
+#[test]
+fn literal_arguments_are_refused_only_where_rendering_refuses_them() {
+    use catalog::Takes;
+    let right = |takes: Takes| match takes {
+        Takes::Any | Takes::Text => "'a'",
+        Takes::Word(words) => ["'ceil'", "'s'"][usize::from(words.contains(&"s"))],
+        Takes::Number => "2",
+        Takes::Flag => "true",
+    };
+    let inputs = ["'12 ab'", "12", "[1, 2]", "{'a': 1}", "[{'a': 1}]", "'2m'"];
+    let mut refused = 0;
+    for (what, entries) in [("|", catalog::FILTERS), ("is", catalog::TESTS), ("", catalog::FUNCTIONS)] {
+        for entry in entries.iter().filter(|entry| !matches!(entry.name, "fail" | "throw")) {
+            let names: Vec<&str> = entry.args.iter().map(|arg| arg.trim_end_matches('!')).collect();
+            for arg in &names {
+                let takes = catalog::takes(entry.name, arg);
+                for wrong in ["'x'", "7", "true"].into_iter().filter(|literal| takes.refuses(literal).is_some()) {
+                    refused += 1;
+                    // The value comes from a variable, so that only rendering can tell; all other arguments are right.
+                    let args: Vec<String> = names
+                        .iter()
+                        .map(|name| {
+                            if name == arg {
+                                "v".to_owned()
+                            } else {
+                                right(catalog::takes(entry.name, name)).to_owned()
+                            }
+                        })
+                        .zip(&names)
+                        .map(|(value, name)| format!("{name}={value}"))
+                        .collect();
+                    for input in inputs {
+                        let call = format!("{}({})", entry.name, args.join(", "));
+                        let call = if what.is_empty() { call } else { format!("{input} {what} {call}") };
+                        let text = format!("{{% set v = {wrong} %}}{{{{ ({call}) | json }}}}");
+                        let rendered = render_as(&text, Escape::None);
+                        assert!(rendered.is_err(), "{text}: {rendered:?}");
+                    }
+                    let literal = format!(
+                        "{{% if 1 {} %}}{{% endif %}}",
+                        match what {
+                            "|" => format!("| {}({arg}={wrong})", entry.name),
+                            "is" => format!("is {}({arg}={wrong})", entry.name),
+                            _ => format!("== {}({arg}={wrong})", entry.name),
+                        }
+                    );
+                    assert!(refused_at(&literal, arg), "{literal}");
+                }
+            }
+        }
+    }
+    assert!(refused > 60, "only {refused} were looked at");
+}
+
+/// Whether a survey names the argument.
+fn refused_at(text: &str, arg: &str) -> bool {
+    let survey = Survey::new(&[input("t.tera", text, Escape::None)], Path::new("/nonexistent"), None);
+    let said = format!("argument `{arg}` must be ");
+    survey.mistakes.iter().any(|mistake| mistake.complaint.message.contains(&said))
 }

@@ -51,7 +51,8 @@ fn findings(call: &Call<'_>, understood: Understood) -> Result<Findings, Failure
     let inputs: Vec<Input> = templates.iter().map(|template| worker::relations::input(template)).collect();
     let survey = Survey::new(&inputs, &plan.template_dir, names.as_ref());
     for error in &survey.mistakes {
-        found.add(Finding::mistake(Kind::Template, error.complaint.clone(), error.exit));
+        let complaint = declared(&templates, error.complaint.clone());
+        found.add(Finding::mistake(Kind::Template, complaint, error.exit));
     }
     let values = values(&fixtures(call, &openable), &plan, &mut found)?;
     found.templates = templates.len();
@@ -69,6 +70,16 @@ fn findings(call: &Call<'_>, understood: Understood) -> Result<Findings, Failure
     }
     unstated_reloads(call, &plan, &survey, &replaced, &mut found);
     Ok(found)
+}
+
+/// A template that cannot be read has no place of its own: then the one is meant where it is declared.
+fn declared(templates: &[&TemplatePlan], complaint: Complaint) -> Complaint {
+    if complaint.at.is_some() {
+        return complaint;
+    }
+    let names = |template: &&&TemplatePlan| complaint.message.contains(&format!("`{}`", template.from.display()));
+    let at = templates.iter().find(names).and_then(|template| At::parse(&template.place.0));
+    Complaint { at: at.map(Box::new), ..complaint }
 }
 
 /// Whether a name that a template uses is a source's. Where not all of them are known, each may be one.

@@ -8,6 +8,7 @@ use crate::nearest::suggestion;
 use crate::os::environ::Environment;
 use anyhow::Context as _;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -75,6 +76,7 @@ pub struct Unrendered {
 #[derive(Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
+    said: HashSet<String>,
     /// How many templates were looked at.
     pub templates: usize,
     /// How many of them were rendered.
@@ -86,7 +88,7 @@ pub struct Findings {
 impl Findings {
     /// Adds what was not said before: a file that many templates include has its mistakes once.
     pub fn add(&mut self, finding: Finding) {
-        if !self.list.contains(&finding) {
+        if self.said.insert(finding.complaint.to_string()) {
             self.list.push(finding);
         }
     }
