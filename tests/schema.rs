@@ -108,6 +108,13 @@ const VALUES: &[&str] = &[
     r#"{ x = "x" }"#,
     r#"{ run = ["x"] }"#,
     r#"{ run = "x" }"#,
+    r#"{ probe = "tcp:db:5432" }"#,
+    r#"{ probe = "tcp:db:5432", every = "1s", failures = 2 }"#,
+    r#"{ fd = 3 }"#,
+    r#"{ fd = 2 }"#,
+    r#"{ notify = true }"#,
+    r#"{ fd = 3, every = "1s" }"#,
+    r#"{ fd = 3, probe = "tcp:db:5432" }"#,
     r#"{ run = [] }"#,
     r#"{ timeout = "2s" }"#,
     r#"{ run = ["x"], timeout = "2s" }"#,
@@ -132,7 +139,17 @@ const VALUES: &[&str] = &[
 ];
 
 /// Keys that say something about the others of their table: each is looked at by itself.
-const ALONE: &[&str] = &["from", "to", "group", "kind"];
+const ALONE: &[&str] = &["from", "to", "group", "kind", "after"];
+
+/// Keys that only the process that signals go to has, which depends on `essential`.
+const OF_MAIN: &[&str] = &["rewrite", "drain", "shutdown_timeout", "parent_death_signal"];
+
+/// The strings of a value, or of a list.
+fn strings(value: &str) -> Vec<String> {
+    let value = as_json(&format!("v = {value}"))["v"].clone();
+    let items = value.as_array().cloned().unwrap_or(vec![value]);
+    items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
 
 /// A document with some keys of a section in it, and what they need beside them: its text, and the keys' lines. What is
 /// wrong on other lines does not count.
@@ -156,6 +173,10 @@ fn document(section: &str, keys: &[&str], value: &str) -> (String, Vec<u32>) {
             beside.push(("check", "[\"true\"]"));
         }
         section => {
+            // The processes that `after` names, so that only its shape is looked at.
+            for name in strings(value).iter().filter(|name| keys == ["after"] && !name.contains([':', '/'])) {
+                let _ = writeln!(text, "[process.{name:?}]\ncommand = [\"x\"]");
+            }
             let _ = writeln!(text, "[{section}]");
         }
     }
@@ -205,8 +226,13 @@ fn sections() -> Vec<(String, Vec<&'static str>)> {
     let with_nonsense = |keys: &[known::Key]| [known::names(keys), vec!["nonsense"]].concat();
     let mut sections = vec![(String::new(), with_nonsense(known::TOP))];
     for section in known::NAMED {
-        let table = if section.name == "process" { "process.main" } else { section.name };
-        sections.push((table.to_owned(), with_nonsense(section.keys)));
+        if section.name == "process" {
+            sections.push(("process.main".to_owned(), with_nonsense(section.keys)));
+            let beside = with_nonsense(section.keys).into_iter().filter(|key| !OF_MAIN.contains(key));
+            sections.push(("process.web".to_owned(), beside.collect()));
+            continue;
+        }
+        sections.push((section.name.to_owned(), with_nonsense(section.keys)));
     }
     for (kind, settings) in known::STORES {
         sections.push((format!("store.{kind}"), [with_nonsense(settings), vec!["kind"]].concat()));
@@ -222,8 +248,7 @@ fn the_schema_accepts_what_the_reader_accepts_and_nothing_else() {
     let mut different = String::new();
     let (mut accepted, mut refused) = (0, 0);
     for (section, keys) in sections() {
-        let (alone, together): (Vec<&str>, Vec<&str>) =
-            keys.iter().partition(|key| ALONE.contains(key) && section != "process.main");
+        let (alone, together): (Vec<&str>, Vec<&str>) = keys.iter().partition(|key| ALONE.contains(key));
         for keys in alone.iter().map(std::slice::from_ref).chain([together.as_slice()]) {
             for value in VALUES {
                 let (text, lines) = document(&section, keys, value);

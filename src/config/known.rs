@@ -41,17 +41,8 @@ pub struct Section {
     pub keys: &'static [Key],
     /// Where the reference describes them.
     pub heading: &'static str,
-    /// How its tables can be called.
-    pub names: Names,
-}
-
-/// How the tables of a section can be called.
-#[derive(Debug, Clone, Copy)]
-pub enum Names {
-    /// As one likes.
-    Any,
-    /// So.
-    Only(&'static [&'static str]),
+    /// The pattern of the names of its tables.
+    pub names: &'static str,
 }
 
 /// Keys at the top of a file.
@@ -72,10 +63,12 @@ pub const TOP: &[Key] = &[
 pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "process"];
 /// Those of them that hold tables with names, and keys that do not depend on anything.
 pub const NAMED: &[Section] = &[
-    Section { name: "template", keys: TEMPLATE, heading: "Templates", names: Names::Any },
-    Section { name: "group", keys: GROUP, heading: "Groups", names: Names::Any },
-    Section { name: "process", keys: PROCESS, heading: "Process", names: Names::Only(&["main"]) },
+    Section { name: "template", keys: TEMPLATE, heading: "Templates", names: ".*" },
+    Section { name: "group", keys: GROUP, heading: "Groups", names: ".*" },
+    Section { name: "process", keys: PROCESS, heading: "Process", names: PROCESS_NAME },
 ];
+/// Names of processes stand before a `:` elsewhere, and in paths.
+pub const PROCESS_NAME: &str = "^[^:/\\x00-\\x1f\\x7f]+$";
 /// Keys of `[template.NAME]`.
 pub const TEMPLATE: &[Key] = &[
     key("from", Shape::Text),
@@ -99,7 +92,7 @@ pub const GROUP: &[Key] = &[
     key("settle", Shape::Duration),
     key("throttle", Shape::Duration),
 ];
-/// Keys of `[process.main]`.
+/// Keys of `[process.NAME]`.
 pub const PROCESS: &[Key] = &[
     key("command", Shape::Command),
     key("user", Shape::Text),
@@ -116,6 +109,35 @@ pub const PROCESS: &[Key] = &[
     key("no_new_privs", Shape::Flag),
     key("parent_death_signal", Shape::Signal),
     key("env_keep", Shape::Texts),
+    key("kind", Shape::Word(&["sidecar", "setup"])),
+    key("essential", Shape::Flag),
+    key("after", Shape::Processes),
+    key("ready", Shape::Ready),
+    key("alive", Shape::Alive),
+    key("restart", Shape::Word(&["always", "on-failure", "never"])),
+    key("max_restarts", Shape::Count(0, 1000)),
+    key("within", Shape::Duration),
+    key("when_exhausted", Shape::Word(&["exit", "ignore"])),
+    key("stable", Shape::Duration),
+    key("drain", Shape::Duration),
+];
+/// Keys that mean nothing for main, whose end is the container's.
+pub const NOT_OF_MAIN: [&str; 7] =
+    ["kind", "essential", "restart", "max_restarts", "within", "when_exhausted", "stable"];
+/// Keys of a `ready` that is a table.
+pub const READY: &[Key] = &[
+    key("probe", Shape::Probe),
+    key("every", Shape::Duration),
+    key("timeout", Shape::Duration),
+    key("fd", Shape::Count(3, 1023)),
+    key("notify", Shape::Flag),
+];
+/// Keys of `alive`.
+pub const ALIVE: &[Key] = &[
+    key("probe", Shape::Probe),
+    key("every", Shape::Duration),
+    key("timeout", Shape::Duration),
+    key("failures", Shape::Count(1, 1000)),
 ];
 /// Keys of a `reload` that is a table.
 pub const RELOAD: &[Key] = &[key("run", Shape::Command), key("timeout", Shape::Duration)];

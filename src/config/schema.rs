@@ -1,7 +1,7 @@
 //! The JSON Schema of a configuration file, for editors and CI: made from the tables that also decide what is refused
 //! ([`known`](super::known)), described by the reference's own words.
 
-use super::known::{NAMED, Names, STORES, TOP};
+use super::known::{Key, NAMED, NOT_OF_MAIN, STORES, TOP};
 use super::shape::{self, keys};
 use super::sources::RESERVED;
 use crate::source::kind;
@@ -23,9 +23,14 @@ pub fn document() -> Value {
     properties.insert("store".to_owned(), stores());
     for section in NAMED {
         let table = keys(section.keys, section.heading, &[]);
-        let mut schema = json!({ "type": "object", "additionalProperties": table });
-        if let (Names::Only(names), Some(schema)) = (section.names, schema.as_object_mut()) {
-            schema.insert("propertyNames".to_owned(), json!({ "enum": names }));
+        let mut schema = json!({
+            "type": "object",
+            "propertyNames": { "pattern": section.names },
+            "additionalProperties": table,
+        });
+        if section.name == "process" {
+            let main: Vec<Key> = section.keys.iter().filter(|key| !NOT_OF_MAIN.contains(&key.name)).copied().collect();
+            schema["properties"] = json!({ "main": keys(&main, section.heading, &[]) });
         }
         properties.insert(section.name.to_owned(), schema);
     }
@@ -115,7 +120,7 @@ fn row(heading: &str, key: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::{Key, RELOAD};
+    use super::super::known::RELOAD;
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the value of a key may be, as far as that can be said without its meaning: the JSON Schema of each shape. What a
 //! shape accepts is what the reader of that shape accepts; `tests/schema.rs` compares the two, value by value.
 
-use super::known::{Key, RELOAD};
+use super::known::{ALIVE, Key, PROCESS_NAME, READY, RELOAD};
 use crate::os::{confine, signals};
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,16 @@ pub enum Shape {
     Command,
     /// A list of probes, or one.
     Probes,
+    /// `"tcp:HOST:PORT"`.
+    Probe,
+    /// A whole number from the first to the second.
+    Count(u32, u32),
+    /// A list of names of processes, or one.
+    Processes,
+    /// When a process is ready.
+    Ready,
+    /// How a process is known to be alive.
+    Alive,
     /// `USER`, `USER:GROUP`, `:GROUP`.
     Owner,
     /// A `reload`, or a list of them.
@@ -60,22 +70,33 @@ impl Shape {
                 "prefixItems": [{ "type": "string", "minLength": 1 }],
                 "items": { "type": "string" },
             }),
-            Shape::Probes => one_or_list(&string("(?:tcp|http|https|unix|file):.+")),
+            Shape::Probes => one_or_list(&string(PROBE)),
+            Shape::Probe => string(PROBE),
+            Shape::Count(least, most) => count(least, most),
+            Shape::Processes => one_or_list(&string(PROCESS_NAME.trim_matches(['^', '$']))),
+            Shape::Ready => {
+                let ways = WAYS.map(|way| {
+                    let others: Vec<Key> =
+                        READY.iter().filter(|key| key.name == way || !WAYS.contains(&key.name)).copied().collect();
+                    keys(&others, "Process", &[way])
+                });
+                any_of([vec![string(PROBE)], ways.to_vec()].concat())
+            }
+            Shape::Alive => keys(ALIVE, "Process", &["probe"]),
             Shape::Owner => string("[^:]+(?::[^:]*)?|:[^:]+"),
             Shape::Reloads => one_or_list(&reference("reload")),
             Shape::Rewrite => map(&reference("signal-name"), &any_of(vec![nothing(), reference("signal-name")])),
-            Shape::ExitCodes => {
-                let number = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
-                map(&json!({ "pattern": exactly(EXIT_CODE) }), &any_of(vec![number, string(EXIT_CODE)]))
-            }
+            Shape::ExitCodes => map(&json!({ "pattern": exactly(&numbers(0, 255)) }), &count(0, 255)),
             Shape::Limits => limits(),
             Shape::Capabilities => one_or_list(&reference("capability")),
         }
     }
 }
 
-/// 0 to 255.
-const EXIT_CODE: &str = "0*(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})";
+/// The keys of `ready` of which there is one.
+const WAYS: [&str; 3] = ["probe", "fd", "notify"];
+/// A probe's scheme; the rest depends on that.
+const PROBE: &str = "(?:tcp|http|https|unix|file):.+";
 /// Without units, for limits that count something else than bytes.
 const UNLIMITED: &str = "unlimited|infinity|-1";
 
@@ -180,8 +201,50 @@ fn exactly(pattern: &str) -> String {
 fn signal_pattern(names: &[String]) -> String {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let real_time = format!("{}(?:\\+[0-9]+)?|{}(?:-[0-9]+)?", any_case("RTMIN"), any_case("RTMAX"));
-    let number = "0*(?:[1-9]|[1-5][0-9]|6[0-4])";
+    let number = numbers(1, 64);
     format!("\\s*(?:{})?(?:{}|{real_time}|{number})\\s*", any_case("SIG"), alternatives(&names))
+}
+
+/// A number, or its digits in a string.
+fn count(least: u32, most: u32) -> Value {
+    let number = json!({ "type": "integer", "minimum": least, "maximum": most });
+    any_of(vec![number, string(&numbers(least, most))])
+}
+
+/// The pattern of the decimal digits of numbers between two.
+fn numbers(least: u32, most: u32) -> String {
+    let mut parts = Vec::new();
+    let mut from = least;
+    loop {
+        // Those with as many digits as the first.
+        let longest = 10_u32.saturating_pow(from.to_string().len().try_into().unwrap_or(u32::MAX)) - 1;
+        let to = longest.min(most);
+        parts.push(between(&from.to_string(), &to.to_string()));
+        if to == most {
+            return format!("0*(?:{})", parts.join("|"));
+        }
+        from = to + 1;
+    }
+}
+
+/// The same of numbers with equally many digits.
+fn between(least: &str, most: &str) -> String {
+    let (Some(low), Some(high)) = (least.chars().next(), most.chars().next()) else { return String::new() };
+    let (after_low, after_high) = (&least[1..], &most[1..]);
+    if low == high {
+        return format!("{low}{}", between(after_low, after_high));
+    }
+    let length = after_low.len();
+    let mut parts = vec![
+        format!("{low}{}", between(after_low, &"9".repeat(length))),
+        format!("{high}{}", between(&"0".repeat(length), after_high)),
+    ];
+    if let (Some(first), Some(last)) = (char::from_u32(low as u32 + 1), char::from_u32(high as u32 - 1))
+        && first <= last
+    {
+        parts.push(format!("[{first}-{last}]{}", "[0-9]".repeat(length)));
+    }
+    format!("(?:{})", parts.join("|"))
 }
 
 fn alternatives(names: &[&str]) -> String {
@@ -195,4 +258,23 @@ fn any_case(word: &str) -> String {
         c => c.to_string(),
     };
     word.chars().map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_by_their_digits() {
+        for (least, most) in [(0, 255), (1, 64), (0, 1000), (3, 1023), (7, 7), (99, 101)] {
+            let pattern = regex::Regex::new(&exactly(&numbers(least, most))).unwrap();
+            for number in 0..2000 {
+                assert_eq!(
+                    pattern.is_match(&number.to_string()),
+                    (least..=most).contains(&number),
+                    "{number} in {least}..={most}"
+                );
+            }
+        }
+    }
 }
