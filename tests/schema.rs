@@ -111,6 +111,20 @@ const VALUES: &[&str] = &[
     r#"{ probe = "tcp:db:5432" }"#,
     r#"{ probe = "tcp:db:5432", every = "1s", failures = 2 }"#,
     r#"{ fd = 3 }"#,
+    r#"{ probe = "tcp:db:5432", within = "5s" }"#,
+    r#"{ run = ["x"], within = "5s" }"#,
+    r#"{ probe = "tcp:db:5432", run = ["x"] }"#,
+    r#"{ run = ["x"], method = "PUT" }"#,
+    r#"{ post = "ftp://h" }"#,
+    r#"{ post = "http://h/x" }"#,
+    r#"{ post = "https://h:1/x", method = "PUT", expect = ["2xx", 204], timeout = "1s" }"#,
+    r#"{ post = "http://h/x", expect = [] }"#,
+    r#"{ post = "http://h/x", expect = "6xx" }"#,
+    r#"{ post = "http://h/x", headers = { X-A = "y" } }"#,
+    r#"{ post = "http://h/x", headers = { Host = "y" } }"#,
+    r#"{ post = "http://h:0/x" }"#,
+    r#"{ post = "http://h/x", method = "put" }"#,
+    r#"{ post = "http://h", run = ["x"] }"#,
     r#"{ fd = 2 }"#,
     r#"{ notify = true }"#,
     r#"{ fd = 3, every = "1s" }"#,
@@ -165,11 +179,12 @@ fn document(section: &str, keys: &[&str], value: &str) -> (String, Vec<u32>) {
             } else {
                 beside.push(("check", "[\"true\"]"));
             }
+            text.push_str("[process.web]\ncommand = [\"x\"]\n");
             beside.extend([("from", "\"a.tera\""), ("to", "\"/nowhere/a\"")]);
             text.push_str("[template.a]\n");
         }
         "group" => {
-            text.push_str("[template.a]\nfrom = \"a.tera\"\nto = \"/nowhere/a\"\ngroup = \"g\"\n[group.g]\n");
+            text.push_str("[process.web]\ncommand = [\"x\"]\n[template.a]\nfrom = \"a.tera\"\nto = \"/nowhere/a\"\ngroup = \"g\"\n[group.g]\n");
             beside.push(("check", "[\"true\"]"));
         }
         section => {

@@ -2,6 +2,7 @@
 //! schema is made from (`proem schema`), and that the reference (`docs/reference/configuration.md`) is compared with. A
 //! new key is a row here, with the shape of its value, and a row there, which is also its description in the schema.
 
+use super::post::METHODS;
 use super::read::Reader;
 use super::shape::Shape;
 use super::templates::{ESCAPES, FORMATS};
@@ -25,6 +26,11 @@ impl AsRef<str> for Key {
 
 const fn key(name: &'static str, takes: Shape) -> Key {
     Key { name, takes }
+}
+
+/// Whether a key is one of these.
+pub fn has(keys: &[Key], name: &str) -> bool {
+    keys.iter().any(|key| key.name == name)
 }
 
 /// The names of keys.
@@ -51,6 +57,7 @@ pub const TOP: &[Key] = &[
     key("settle", Shape::Duration),
     key("settle_max", Shape::Duration),
     key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
     key("template_dir", Shape::Text),
     key("state_dir", Shape::Text),
     key("worker_memory", Shape::Size),
@@ -81,16 +88,22 @@ pub const TEMPLATE: &[Key] = &[
     key("check", Shape::Command),
     key("check_timeout", Shape::Duration),
     key("reload", Shape::Reloads),
+    key("verify", Shape::Verify),
     key("settle", Shape::Duration),
+    key("settle_max", Shape::Duration),
     key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
 pub const GROUP: &[Key] = &[
     key("check", Shape::Command),
     key("check_timeout", Shape::Duration),
     key("reload", Shape::Reloads),
+    key("verify", Shape::Verify),
     key("settle", Shape::Duration),
+    key("settle_max", Shape::Duration),
     key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
 ];
 /// Keys of `[process.NAME]`.
 pub const PROCESS: &[Key] = &[
@@ -140,7 +153,18 @@ pub const ALIVE: &[Key] = &[
     key("failures", Shape::Count(1, 1000)),
 ];
 /// Keys of a `reload` that is a table.
-pub const RELOAD: &[Key] = &[key("run", Shape::Command), key("timeout", Shape::Duration)];
+pub const RELOAD: &[Key] = &[
+    key("run", Shape::Command),
+    key("post", Shape::Url),
+    key("method", Shape::Word(METHODS)),
+    key("headers", Shape::Headers),
+    key("expect", Shape::Statuses),
+    key("timeout", Shape::Duration),
+];
+/// Those of them that say how to `post`.
+pub const POST: &[&str] = &["method", "headers", "expect"];
+/// Keys of `verify`.
+pub const VERIFY: &[Key] = &[key("probe", Shape::Probe), key("run", Shape::Command), key("within", Shape::Duration)];
 /// Keys of `[store.NAME]` for the kind `consul`, beside `kind`.
 pub const CONSUL: &[Key] = &[
     key("address", Shape::Text),
@@ -246,7 +270,7 @@ mod tests {
         assert_eq!(documented("Top level"), names(TOP));
         // The values of `reload` stand in a table of their own.
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
-        assert_eq!(keys("Templates").collect::<Vec<_>>(), names(&[TEMPLATE, RELOAD].concat()));
+        assert_eq!(keys("Templates").collect::<Vec<_>>(), names(&[TEMPLATE, RELOAD, VERIFY].concat()));
         assert_eq!(documented("Groups"), names(GROUP));
         assert_eq!(documented("Process"), names(PROCESS));
         assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL)].concat());

@@ -120,14 +120,14 @@ fn row(heading: &str, key: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::RELOAD;
+    use super::super::known::{RELOAD, VERIFY};
     use super::*;
 
     #[test]
     fn every_key_is_described() {
         let sections = NAMED.iter().map(|section| (section.heading, section.keys));
         let stores = STORES.iter().map(|(_, settings)| ("Stores", *settings));
-        let all = sections.chain(stores).chain([("Top level", TOP), ("Templates", RELOAD)]);
+        let all = sections.chain(stores).chain([("Top level", TOP), ("Templates", RELOAD), ("Templates", VERIFY)]);
         for (heading, keys) in all {
             for Key { name, .. } in keys {
                 assert_ne!(description(heading, name), "", "`{name}` has no row below `## {heading}`");

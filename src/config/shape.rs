@@ -1,7 +1,8 @@
 //! What the value of a key may be, as far as that can be said without its meaning: the JSON Schema of each shape. What a
 //! shape accepts is what the reader of that shape accepts; `tests/schema.rs` compares the two, value by value.
 
-use super::known::{ALIVE, Key, PROCESS_NAME, READY, RELOAD};
+use super::known::{ALIVE, Key, PROCESS_NAME, READY, RELOAD, VERIFY};
+use super::post::OWN_HEADERS;
 use crate::os::{confine, signals};
 use serde_json::{Map, Value, json};
 
@@ -42,6 +43,14 @@ pub enum Shape {
     Owner,
     /// A `reload`, or a list of them.
     Reloads,
+    /// What must succeed after a reload.
+    Verify,
+    /// An address that a request can be sent to.
+    Url,
+    /// Headers of a request by name.
+    Headers,
+    /// Statuses of an answer: `200`, `"2xx"`, or a list of them.
+    Statuses,
     /// Signal → the one sent instead.
     Rewrite,
     /// Exit code → the one reported instead.
@@ -76,15 +85,24 @@ impl Shape {
             Shape::Processes => one_or_list(&string(PROCESS_NAME.trim_matches(['^', '$']))),
             Shape::Ready => {
                 let ways = WAYS.map(|way| {
-                    let others: Vec<Key> =
-                        READY.iter().filter(|key| key.name == way || !WAYS.contains(&key.name)).copied().collect();
-                    keys(&others, "Process", &[way])
+                    let others: Vec<&str> = WAYS.into_iter().filter(|other| *other != way).collect();
+                    one_way(READY, "Process", way, &others)
                 });
                 any_of([vec![string(PROBE)], ways.to_vec()].concat())
             }
             Shape::Alive => keys(ALIVE, "Process", &["probe"]),
             Shape::Owner => string("[^:]+(?::[^:]*)?|:[^:]+"),
             Shape::Reloads => one_or_list(&reference("reload")),
+            Shape::Verify => any_of(vec![
+                one_way(VERIFY, "Templates", "probe", &["run"]),
+                one_way(VERIFY, "Templates", "run", &["probe"]),
+            ]),
+            Shape::Url => string(&format!(
+                "https?://(?:[A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(?::{})?(?:[/?#][!-~]*)?",
+                numbers(1, 65535)
+            )),
+            Shape::Headers => headers(),
+            Shape::Statuses => statuses(),
             Shape::Rewrite => map(&reference("signal-name"), &any_of(vec![nothing(), reference("signal-name")])),
             Shape::ExitCodes => map(&json!({ "pattern": exactly(&numbers(0, 255)) }), &count(0, 255)),
             Shape::Limits => limits(),
@@ -125,11 +143,22 @@ pub fn definitions() -> Value {
         ]),
         "reload": any_of(vec![
             json!({ "enum": reload_words }),
-            string(&format!("none|exit|(?:main:)?(?:restart|{signal})")),
-            // What it does is one of its keys.
-            keys(RELOAD, "Templates", &["run"]),
+            string(&format!("none|exit|(?:[^:/]+:)?(?:restart|{signal})")),
+            one_way(RELOAD, "Templates", "run", &["post", "method", "headers", "expect"]),
+            post(),
         ]),
     })
+}
+
+/// A request needs the network, which not every build has.
+fn post() -> Value {
+    if cfg!(feature = "net") { one_way(RELOAD, "Templates", "post", &["run"]) } else { Value::Bool(false) }
+}
+
+/// A table that says one of several things: with this key, and without those others.
+fn one_way(table: &[Key], heading: &str, way: &str, others: &[&str]) -> Value {
+    let rest: Vec<Key> = table.iter().filter(|key| !others.contains(&key.name)).copied().collect();
+    keys(&rest, heading, &[way])
 }
 
 /// A table of these keys and no others, described by the reference's section.
@@ -137,8 +166,9 @@ pub fn keys(keys: &[Key], heading: &str, required: &[&str]) -> Value {
     let mut properties = Map::new();
     for key in keys {
         let mut schema = key.takes.schema();
-        if let Some(schema) = schema.as_object_mut() {
-            schema.insert("description".to_owned(), Value::String(super::schema::description(heading, key.name)));
+        let about = super::schema::description(heading, key.name);
+        if let Some(schema) = schema.as_object_mut().filter(|_| !about.is_empty()) {
+            schema.insert("description".to_owned(), Value::String(about));
         }
         properties.insert(key.name.to_owned(), schema);
     }
@@ -163,6 +193,25 @@ fn map(names: &Value, values: &Value) -> Value {
 
 fn nothing() -> Value {
     json!({ "enum": ["", "none", "drop"] })
+}
+
+fn headers() -> Value {
+    let own: Vec<String> = OWN_HEADERS.iter().map(|name| any_case(name)).collect();
+    json!({
+        "type": "object",
+        "propertyNames": {
+            "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+            "not": { "pattern": exactly(&own.join("|")) },
+        },
+        "additionalProperties": { "type": "string", "pattern": "^[^\\x00-\\x1f\\x7f]*$" },
+    })
+}
+
+/// They hold no references.
+fn statuses() -> Value {
+    let text = json!({ "type": "string", "pattern": exactly(&format!("[1-5]xx|{}", numbers(100, 599))) });
+    let status = any_of(vec![json!({ "type": "integer", "minimum": 100, "maximum": 599 }), text]);
+    any_of(vec![status.clone(), json!({ "type": "array", "minItems": 1, "items": status })])
 }
 
 fn limits() -> Value {
