@@ -97,11 +97,7 @@ pub fn description(heading: &str, key: &str) -> String {
     if meaning == "as above" && heading != "Templates" {
         return description("Templates", key);
     }
-    let mut said = meaning.to_owned();
-    if !default.is_empty() {
-        said += &format!(". Default: {default}");
-    }
-    said
+    if default.is_empty() { meaning.to_owned() } else { format!("{meaning}. Default: {default}") }
 }
 
 fn row(heading: &str, key: &str) -> Option<Vec<String>> {

@@ -71,7 +71,7 @@ impl Shape {
             Shape::Size => string("[0-9]+(?:[bB]|[kKmMgG][iI]?[bB]?)|none"),
             Shape::Octal(digits) => string(&format!("0*[0-7]{{1,{digits}}}")),
             Shape::Signal => reference("signal"),
-            Shape::Word(words) => any_of(vec![json!({ "enum": words }), with_reference()]),
+            Shape::Word(words) => any_of(&[json!({ "enum": words }), with_reference()]),
             Shape::Texts => one_or_list(&Shape::Text.schema()),
             Shape::Command => json!({
                 "type": "array",
@@ -88,12 +88,12 @@ impl Shape {
                     let others: Vec<&str> = WAYS.into_iter().filter(|other| *other != way).collect();
                     one_way(READY, "Process", way, &others)
                 });
-                any_of([vec![string(PROBE)], ways.to_vec()].concat())
+                any_of(&[vec![string(PROBE)], ways.to_vec()].concat())
             }
             Shape::Alive => keys(ALIVE, "Process", &["probe"]),
             Shape::Owner => string("[^:]+(?::[^:]*)?|:[^:]+"),
             Shape::Reloads => one_or_list(&reference("reload")),
-            Shape::Verify => any_of(vec![
+            Shape::Verify => any_of(&[
                 one_way(VERIFY, "Templates", "probe", &["run"]),
                 one_way(VERIFY, "Templates", "run", &["probe"]),
             ]),
@@ -103,7 +103,7 @@ impl Shape {
             )),
             Shape::Headers => headers(),
             Shape::Statuses => statuses(),
-            Shape::Rewrite => map(&reference("signal-name"), &any_of(vec![nothing(), reference("signal-name")])),
+            Shape::Rewrite => map(&reference("signal-name"), &any_of(&[nothing(), reference("signal-name")])),
             Shape::ExitCodes => map(&json!({ "pattern": exactly(&numbers(0, 255)) }), &count(0, 255)),
             Shape::Limits => limits(),
             Shape::Capabilities => one_or_list(&reference("capability")),
@@ -125,7 +125,7 @@ pub fn definitions() -> Value {
     let parts = ["d", "h", "m", "s", "ms"].map(part).concat();
     let names: Vec<String> = (1..=31).map(signals::name).collect();
     let signal = signal_pattern(&names);
-    let signal_name = any_of(vec![json!({ "enum": names }), string(&signal)]);
+    let signal_name = any_of(&[json!({ "enum": names }), string(&signal)]);
     let mut reload_words = vec!["none".to_owned(), "exit".to_owned(), "restart".to_owned()];
     reload_words.extend(names.iter().cloned());
     json!({
@@ -136,12 +136,12 @@ pub fn definitions() -> Value {
             "description": "A number and its unit: `500ms`, `2s`, `1m30s`, `1h`, `7d`",
         },
         "signal-name": signal_name,
-        "signal": any_of(vec![json!({ "type": "integer", "minimum": 1, "maximum": 64 }), reference("signal-name")]),
-        "capability": any_of(vec![
+        "signal": any_of(&[json!({ "type": "integer", "minimum": 1, "maximum": 64 }), reference("signal-name")]),
+        "capability": any_of(&[
             json!({ "enum": confine::capability_names() }),
             string(&format!("\\s*(?:{})?(?:{})\\s*", any_case("CAP_"), alternatives(confine::capability_names()))),
         ]),
-        "reload": any_of(vec![
+        "reload": any_of(&[
             json!({ "enum": reload_words }),
             string(&format!("none|exit|(?:[^:/]+:)?(?:restart|{signal})")),
             one_way(RELOAD, "Templates", "run", &["post", "method", "headers", "expect"]),
@@ -179,12 +179,12 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-fn any_of(schemas: Vec<Value>) -> Value {
+fn any_of(schemas: &[Value]) -> Value {
     json!({ "anyOf": schemas })
 }
 
 fn one_or_list(item: &Value) -> Value {
-    any_of(vec![item.clone(), json!({ "type": "array", "items": item })])
+    any_of(&[item.clone(), json!({ "type": "array", "items": item })])
 }
 
 fn map(names: &Value, values: &Value) -> Value {
@@ -210,8 +210,8 @@ fn headers() -> Value {
 /// They hold no references.
 fn statuses() -> Value {
     let text = json!({ "type": "string", "pattern": exactly(&format!("[1-5]xx|{}", numbers(100, 599))) });
-    let status = any_of(vec![json!({ "type": "integer", "minimum": 100, "maximum": 599 }), text]);
-    any_of(vec![status.clone(), json!({ "type": "array", "minItems": 1, "items": status })])
+    let status = any_of(&[json!({ "type": "integer", "minimum": 100, "maximum": 599 }), text]);
+    any_of(&[status.clone(), json!({ "type": "array", "minItems": 1, "items": status })])
 }
 
 fn limits() -> Value {
@@ -223,7 +223,7 @@ fn limits() -> Value {
             let unit = if bytes { "(?:[bB]|[kKmMgG][iI]?[bB]?)?" } else { "" };
             let amount = format!("\\s*(?:{UNLIMITED}|[0-9]+{unit})\\s*");
             let number = json!({ "type": "integer", "minimum": -1 });
-            (name.to_owned(), any_of(vec![number, string(&format!("{amount}(?::{amount})?"))]))
+            (name.to_owned(), any_of(&[number, string(&format!("{amount}(?::{amount})?"))]))
         })
         .collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
@@ -257,7 +257,7 @@ fn signal_pattern(names: &[String]) -> String {
 /// A number, or its digits in a string.
 fn count(least: u32, most: u32) -> Value {
     let number = json!({ "type": "integer", "minimum": least, "maximum": most });
-    any_of(vec![number, string(&numbers(least, most))])
+    any_of(&[number, string(&numbers(least, most))])
 }
 
 /// The pattern of the decimal digits of numbers between two.

@@ -205,15 +205,15 @@ fn text(found: &Findings) -> anyhow::Result<Exit> {
 fn sound(found: &Findings) -> String {
     let Findings { templates, rendered, unrendered, .. } = found;
     let plural = if *templates == 1 { "" } else { "s" };
-    let mut said = format!("ok: {templates} template{plural} checked, {rendered} rendered with fixtures");
+    let mut lines = vec![format!("ok: {templates} template{plural} checked, {rendered} rendered with fixtures")];
     for Unrendered { template, sources } in unrendered.iter().take(NAMED) {
         let with: Vec<String> = sources.iter().map(|source| format!("--with {source}=URI")).collect();
-        said += &format!("\n  not rendered: {template}, which needs `{}`", with.join(" "));
+        lines.push(format!("  not rendered: {template}, which needs `{}`", with.join(" ")));
     }
     if unrendered.len() > NAMED {
-        said += &format!("\n  and {} more", unrendered.len() - NAMED);
+        lines.push(format!("  and {} more", unrendered.len() - NAMED));
     }
-    said
+    lines.join("\n")
 }
 
 /// The document of `--format json`.
