@@ -110,7 +110,7 @@ const VALUES: &[&str] = &[
     r#"{ run = "x" }"#,
     r#"{ probe = "tcp:db:5432" }"#,
     r#"{ probe = "tcp:db:5432", every = "1s", failures = 2 }"#,
-    r#"{ fd = 3 }"#,
+    "{ fd = 3 }",
     r#"{ probe = "tcp:db:5432", within = "5s" }"#,
     r#"{ run = ["x"], within = "5s" }"#,
     r#"{ probe = "tcp:db:5432", run = ["x"] }"#,
@@ -125,11 +125,11 @@ const VALUES: &[&str] = &[
     r#"{ post = "http://h:0/x" }"#,
     r#"{ post = "http://h/x", method = "put" }"#,
     r#"{ post = "http://h", run = ["x"] }"#,
-    r#"{ fd = 2 }"#,
-    r#"{ notify = true }"#,
+    "{ fd = 2 }",
+    "{ notify = true }",
     r#"{ fd = 3, every = "1s" }"#,
     r#"{ fd = 3, probe = "tcp:db:5432" }"#,
-    r#"{ run = [] }"#,
+    "{ run = [] }",
     r#"{ timeout = "2s" }"#,
     r#"{ run = ["x"], timeout = "2s" }"#,
     r#"{ run = ["x"], timeout = "2" }"#,
@@ -137,19 +137,19 @@ const VALUES: &[&str] = &[
     r#"[{ run = ["x"] }, "HUP"]"#,
     r#"{ HUP = "USR1" }"#,
     r#"{ sighup = "none", 3 = "" }"#,
-    r#"{ HUP = 1 }"#,
-    r#"{ 143 = 0 }"#,
+    "{ HUP = 1 }",
+    "{ 143 = 0 }",
     r#"{ 143 = "0" }"#,
-    r#"{ 143 = 256 }"#,
-    r#"{ 256 = 0 }"#,
+    "{ 143 = 256 }",
+    "{ 256 = 0 }",
     r#"{ 143 = "x" }"#,
-    r#"{ nofile = 1024 }"#,
+    "{ nofile = 1024 }",
     r#"{ nofile = "1024:4096" }"#,
     r#"{ nofile = "64MiB" }"#,
     r#"{ memlock = "64MiB" }"#,
     r#"{ core = "0:unlimited", nproc = -1 }"#,
-    r#"{ nofile = -2 }"#,
-    r#"{ nofile = true }"#,
+    "{ nofile = -2 }",
+    "{ nofile = true }",
 ];
 
 /// Keys that say something about the others of their table: each is looked at by itself.
@@ -313,7 +313,7 @@ fn every_configuration_that_is_shown_is_valid() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let blocks: Vec<String> = if name == "proem.toml" || path.parent().unwrap().ends_with("conf.d") {
             vec![read(&path)]
-        } else if name.ends_with(".md") {
+        } else if path.extension().is_some_and(|extension| extension == "md") {
             let text = read(&path);
             text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
         } else {
