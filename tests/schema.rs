@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use support::proem::proem;
+#[cfg(feature = "consul")]
 use support::read;
 use validator::Validator;
 
@@ -296,6 +297,7 @@ fn a_reference_may_become_anything() {
 }
 
 /// Every configuration in the repository: `proem.toml` of examples, and the `toml` blocks of the documentation.
+#[cfg(feature = "consul")]
 #[test]
 fn every_configuration_that_is_shown_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
