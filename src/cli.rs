@@ -44,6 +44,8 @@ pub enum Command {
     Check {
         /// `--with NAME=URI`: fixtures in the place of sources.
         with: Vec<String>,
+        /// As written.
+        format: Option<String>,
     },
     /// Are these up?
     Probe {
@@ -52,6 +54,8 @@ pub enum Command {
         /// As written.
         timeout: Option<String>,
     },
+    /// Print the configuration's JSON Schema.
+    Schema,
     /// Ask a running proem.
     Ask(Ask),
     /// Print the man page, in roff.
@@ -272,6 +276,9 @@ enum Sub {
         /// Render with this in the place of a source (repeatable)
         #[arg(long, value_name = "NAME=URI[,URI…]")]
         with: Vec<String>,
+        /// How mistakes are written: text (standard error), json or github (standard output) [default: text]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
     },
     /// Exit 0 when all of these are up, else 1
     Probe {
@@ -282,6 +289,8 @@ enum Sub {
         #[arg(long, value_name = "DURATION")]
         timeout: Option<String>,
     },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
     /// Say what the running proem is doing
     Status {
         #[command(flatten)]
@@ -395,8 +404,9 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Render { options, once, watch } => (options, Command::Render { once: once || first_once, watch }),
         _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
-        Sub::Check { options, with } => (options, Command::Check { with }),
+        Sub::Check { options, with, format } => (options, Command::Check { with, format }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
+        Sub::Schema => (Options::default(), Command::Schema),
         Sub::Status { socket, format } => socket.ask(Ask::Status { format }),
         Sub::Health { socket, max_stale, require } => socket.ask(Ask::Health { max_stale, require }),
         Sub::Reload { socket } => socket.ask(Ask::Reload),
@@ -504,8 +514,9 @@ mod tests {
 
     #[test]
     fn commands_without_a_process() {
-        let cli = parse_words(&["check", "--with", "app=file:x.json"]).unwrap();
-        assert_eq!(cli.command, Command::Check { with: vec!["app=file:x.json".into()] });
+        let cli = parse_words(&["check", "--with", "app=file:x.json", "--format=json"]).unwrap();
+        let format = Some("json".to_owned());
+        assert_eq!(cli.command, Command::Check { with: vec!["app=file:x.json".into()], format });
         let cli = parse_words(&["probe", "tcp:a:1", "unix:/x", "--timeout", "1s"]).unwrap();
         assert_eq!(
             cli.command,

@@ -3,6 +3,33 @@
 use crate::exit::Exit;
 use std::fmt;
 
+/// A place in a file that the user wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The file, as messages name it.
+    pub file: String,
+    /// Line and column from 1, the column in characters; `None`: all of the file is meant.
+    pub position: Option<(usize, usize)>,
+}
+
+impl At {
+    /// Reads back what was displayed, when there is a line and a column.
+    pub fn parse(text: &str) -> Option<At> {
+        let mut parts = text.rsplitn(3, ':');
+        let (column, line) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(At { file: parts.next()?.to_owned(), position: Some((line, column)) })
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some((line, column)) => write!(f, "{}:{line}:{column}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
+}
+
 /// A message that follows "proem: ", and the remedy.
 ///
 /// House style: a lowercase fragment, user text in backticks, path and cause inside, no final period. It never holds a
@@ -13,12 +40,15 @@ pub struct Complaint {
     pub message: String,
     /// What to do about it, exactly.
     pub hint: Option<String>,
+    /// Which place of which file the message is about, where it is about one. The message says it, too: this is for
+    /// programs.
+    pub at: Option<Box<At>>,
 }
 
 impl Complaint {
     /// A complaint without a hint.
     pub fn new(message: impl Into<String>) -> Complaint {
-        Complaint { message: message.into(), hint: None }
+        Complaint { message: message.into(), hint: None, at: None }
     }
 
     /// The same complaint with a remedy.
@@ -26,6 +56,28 @@ impl Complaint {
     pub fn hint(mut self, hint: impl Into<String>) -> Complaint {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same complaint about this place, which its message says already.
+    #[must_use]
+    pub fn at(mut self, file: impl Into<String>, position: Option<(usize, usize)>) -> Complaint {
+        self.at = Some(Box::new(At { file: file.into(), position }));
+        self
+    }
+
+    /// The same complaint in other words.
+    #[must_use]
+    pub fn reworded(mut self, words: impl FnOnce(&str) -> String) -> Complaint {
+        self.message = words(&self.message);
+        self
+    }
+
+    /// The message alone: without its place in front and the line that is shown below it.
+    pub fn bare(&self) -> &str {
+        let Some(at) = &self.at else { return &self.message };
+        let place = at.to_string();
+        let message = self.message.strip_prefix(&place).and_then(|rest| rest.strip_prefix(": "));
+        message.unwrap_or(&self.message).split("\n    ").next().unwrap_or_default()
     }
 
     /// This complaint as the reason to end with `exit`.
@@ -82,5 +134,19 @@ pub fn reason(error: &std::io::Error) -> String {
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
         None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_alone_has_neither_place_nor_excerpt() {
+        let message = "a.tera:1:4: `x` is not defined\n    1 | {{ x }}\n      |    ^";
+        assert_eq!(Complaint::new(message).bare(), message);
+        assert_eq!(Complaint::new(message).at("a.tera", Some((1, 4))).bare(), "`x` is not defined");
+        assert_eq!(Complaint::new("a: b").at("a", None).bare(), "b");
+        assert_eq!(Complaint::new("b in a").at("a", None).bare(), "b in a");
     }
 }

@@ -19,8 +19,9 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(130);
 
 /// Asks, and prints the answer.
 pub fn run(asked: &Ask, cli: &Cli, environment: &Environment) -> anyhow::Result<Exit> {
-    let variable = options::value(environment, "control").and_then(std::ffi::OsStr::to_str);
-    let path = Path::new(cli.options.control.as_deref().or(variable).unwrap_or(DEFAULT));
+    let variable = |option| options::value(environment, option).and_then(std::ffi::OsStr::to_str);
+    let path = Path::new(cli.options.control.as_deref().or(variable("control")).unwrap_or(DEFAULT));
+    let asked = &with_variables(asked, variable);
     let (request, patience) = request(asked)?;
     let answer = client::ask(path, &request, patience);
     let mut text = String::new();
@@ -33,7 +34,7 @@ pub fn run(asked: &Ask, cli: &Cli, environment: &Environment) -> anyhow::Result<
         }
         (_, Err(complaint)) => return Err(complaint.exit(Exit::UNAVAILABLE).into()),
         (_, Ok(Response::Refused { message, hint })) => {
-            return Err(Complaint { message, hint }.exit(Exit::DOWN).into());
+            return Err(Complaint { message, hint, at: None }.exit(Exit::DOWN).into());
         }
         (_, Ok(Response::Done(what))) => {
             let _ = writeln!(text, "{what}: done");
@@ -64,6 +65,23 @@ pub fn run(asked: &Ask, cli: &Cli, environment: &Environment) -> anyhow::Result<
     // Nobody may be listening; the exit code says it all.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(exit)
+}
+
+/// What the command line leaves open, the variables say.
+fn with_variables<'v>(asked: &Ask, variable: impl Fn(&'static str) -> Option<&'v str>) -> Ask {
+    let or = |said: &Option<String>, option| said.clone().or_else(|| variable(option).map(str::to_owned));
+    match asked {
+        Ask::Status { format } => Ask::Status { format: or(format, "format") },
+        Ask::Health { max_stale, require } => {
+            let named = variable("require").into_iter().flat_map(str::lines).map(str::trim);
+            let named = named.filter(|name| !name.is_empty()).map(str::to_owned);
+            Ask::Health {
+                max_stale: or(max_stale, "max-stale"),
+                require: named.chain(require.iter().cloned()).collect(),
+            }
+        }
+        other => other.clone(),
+    }
 }
 
 fn request(asked: &Ask) -> Result<(Request, Duration), Failure> {

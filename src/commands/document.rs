@@ -1,4 +1,5 @@
-//! `proem man` and `proem completions`: made from the command line's one definition.
+//! What proem says of itself: `man` and `completions` are made from the command line's one definition, `schema` from the
+//! configuration's tables.
 
 use crate::cli;
 use crate::exit::Exit;
@@ -19,6 +20,12 @@ pub fn completions(shell: &str) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut cli::definition(), "proem", &mut script);
     print(&script)
+}
+
+/// Prints the configuration's JSON Schema.
+pub fn schema() -> anyhow::Result<Exit> {
+    let text = serde_json::to_string_pretty(&crate::config::schema::document())?;
+    print(format!("{text}\n").as_bytes())
 }
 
 fn print(text: &[u8]) -> anyhow::Result<Exit> {

@@ -52,6 +52,7 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
             Command::Probe { uris, timeout } => probe::run(uris, timeout.as_deref(), &environment),
             Command::Ask(asked) => ask::run(asked, &cli, &environment),
             Command::Completions { shell } => document::completions(shell),
+            Command::Schema => document::schema(),
             _ => document::man(),
         };
         return outcome.unwrap_or_else(|error| fail(&error));
@@ -101,13 +102,18 @@ fn complain(failure: &Failure) -> String {
     for complaint in &failure.complaints {
         crate::error!("{complaint}");
     }
-    let what = match failure.exit {
+    counted(failure.complaints.len(), failure.exit)
+}
+
+/// What counts many complaints with these exit codes.
+fn counted(count: usize, exit: Exit) -> String {
+    let what = match exit {
         Exit::CONFIG => "mistakes in the configuration",
         Exit::DATA | Exit::NO_INPUT => "mistakes in templates and values",
         Exit::UNAVAILABLE => "things were not there in time",
         _ => "reasons, above",
     };
-    format!("{} {what}", failure.complaints.len())
+    format!("{count} {what}")
 }
 
 /// The plan of a call, with its logging in force and its warnings said.

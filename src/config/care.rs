@@ -1,5 +1,6 @@
 //! What a process is to the container: `kind`, `after`, `ready`, `alive`, `restart` and what belongs to them.
 
+use super::known::{ALIVE, NOT_OF_MAIN, READY};
 use super::plan::{AlivePlan, ReadyPlan};
 use super::read::Reader;
 use super::tree::{Item, Raw, Spot, Table};
@@ -9,12 +10,6 @@ use crate::probe::Probe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Keys of a `ready` that is a table.
-pub const READY: &[&str] = &["probe", "every", "timeout", "fd", "notify"];
-/// Keys of `alive`.
-pub const ALIVE: &[&str] = &["probe", "every", "timeout", "failures"];
-/// Keys that mean nothing for main, whose end is the container's.
-const NOT_OF_MAIN: [&str; 7] = ["kind", "essential", "restart", "max_restarts", "within", "when_exhausted", "stable"];
 /// Keys of the process that signals and the terminal belong to.
 const OF_MAIN: [&str; 4] = ["rewrite", "drain", "shutdown_timeout", "parent_death_signal"];
 

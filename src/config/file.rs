@@ -51,7 +51,9 @@ pub fn read(path: &Path, mistakes: &mut Mistakes) -> Table {
             }
         },
         Err(error) => {
-            mistakes.add(origin, Complaint::new(format!("failed to read the configuration: {}", reason(&error))));
+            let complaint = Complaint::new(format!("failed to read the configuration: {}", reason(&error)));
+            mistakes.incomplete = true;
+            mistakes.add(origin, complaint.at(path.display().to_string(), None));
             Table::default()
         }
     }

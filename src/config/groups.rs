@@ -1,6 +1,6 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
-use super::known::GROUP;
+use super::known::{self, GROUP};
 use super::plan::{GroupPlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::{Together, settle};
@@ -101,8 +101,8 @@ pub fn groups(
     for name in order {
         let Some(list) = members.remove(&name) else { continue };
         let own = list.first().filter(|read| read.group.is_none()).map(|read| read.together.clone());
-        // A group that is not declared was reported; what it lacks does not matter any more.
-        let Some(together) = own.or_else(|| stated.remove(name.as_str())) else { continue };
+        // A group that is not declared was reported; what it lacks does not matter any more, its templates do.
+        let together = own.or_else(|| stated.remove(name.as_str())).unwrap_or_else(Together::nothing);
         if let Some((check, spot)) = &together.check {
             staged_names(reader, &check.command, *spot, &list);
         }
@@ -113,7 +113,7 @@ pub fn groups(
 
 /// What belongs to a whole group is not stated by one of its templates.
 fn belongs_to_group(reader: &mut Reader<'_>, read: &Read, group: &str) {
-    for key in GROUP {
+    for key in known::names(GROUP) {
         if let Some(item) = read.table.get(key) {
             let message = format!("`{key}` belongs to the group `{group}`, not to one of its templates");
             reader.wrong(item.spot, message, format!("move it below `[group.{group}]`"));

@@ -1,88 +1,186 @@
-//! Which keys and options there are: the tables that decide what is refused, that suggest the nearest name, and that the
-//! reference (`docs/reference/configuration.md`) is compared with.
+//! Which keys and options there are: the tables that decide what is refused, that suggest the nearest name, that the
+//! schema is made from (`proem schema`), and that the reference (`docs/reference/configuration.md`) is compared with. A
+//! new key is a row here, with the shape of its value, and a row there, which is also its description in the schema.
 
+use super::post::METHODS;
 use super::read::Reader;
+use super::shape::Shape;
+use super::templates::{ESCAPES, FORMATS};
 use super::tree::{Raw, Table};
+use super::{LEVELS, LOG_FORMATS};
+
+/// A key and what its value may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// For the schema (`proem schema`); a test holds it against what is really read.
+    pub takes: Shape,
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        self.name
+    }
+}
+
+const fn key(name: &'static str, takes: Shape) -> Key {
+    Key { name, takes }
+}
+
+/// Whether a key is one of these.
+pub fn has(keys: &[Key], name: &str) -> bool {
+    keys.iter().any(|key| key.name == name)
+}
+
+/// The names of keys.
+pub fn names(keys: &[Key]) -> Vec<&'static str> {
+    keys.iter().map(|key| key.name).collect()
+}
+
+/// A section of named tables: `[template.NAME]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// `template`.
+    pub name: &'static str,
+    /// Of each of its tables.
+    pub keys: &'static [Key],
+    /// Where the reference describes them.
+    pub heading: &'static str,
+    /// The pattern of the names of its tables.
+    pub names: &'static str,
+}
 
 /// Keys at the top of a file.
-pub const TOP: &[&str] = &[
-    "wait",
-    "settle",
-    "settle_max",
-    "throttle",
-    "splay",
-    "template_dir",
-    "state_dir",
-    "control",
-    "listen",
-    "worker_memory",
-    "linger",
-    "log",
-    "log_format",
-    "wait_for",
+pub const TOP: &[Key] = &[
+    key("wait", Shape::Duration),
+    key("settle", Shape::Duration),
+    key("settle_max", Shape::Duration),
+    key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
+    key("template_dir", Shape::Text),
+    key("state_dir", Shape::Text),
+    key("control", Shape::Text),
+    key("listen", Shape::Address),
+    key("worker_memory", Shape::Size),
+    key("linger", Shape::Duration),
+    key("log", Shape::Word(LEVELS)),
+    key("log_format", Shape::Word(LOG_FORMATS)),
+    key("wait_for", Shape::Probes),
 ];
 /// Tables at the top of a file.
 pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "process"];
+/// Those of them that hold tables with names, and keys that do not depend on anything.
+pub const NAMED: &[Section] = &[
+    Section { name: "template", keys: TEMPLATE, heading: "Templates", names: ".*" },
+    Section { name: "group", keys: GROUP, heading: "Groups", names: ".*" },
+    Section { name: "process", keys: PROCESS, heading: "Process", names: PROCESS_NAME },
+];
+/// Names of processes stand before a `:` elsewhere, and in paths.
+pub const PROCESS_NAME: &str = "^[^:/\\x00-\\x1f\\x7f]+$";
 /// Keys of `[template.NAME]`.
-pub const TEMPLATE: &[&str] = &[
-    "from",
-    "to",
-    "mode",
-    "owner",
-    "escape",
-    "format",
-    "group",
-    "check",
-    "check_timeout",
-    "reload",
-    "verify",
-    "settle",
-    "settle_max",
-    "throttle",
-    "splay",
+pub const TEMPLATE: &[Key] = &[
+    key("from", Shape::Text),
+    key("to", Shape::Text),
+    key("mode", Shape::Octal(4)),
+    key("owner", Shape::Owner),
+    key("escape", Shape::Word(ESCAPES)),
+    key("format", Shape::Word(FORMATS)),
+    key("group", Shape::Text),
+    key("check", Shape::Command),
+    key("check_timeout", Shape::Duration),
+    key("reload", Shape::Reloads),
+    key("verify", Shape::Verify),
+    key("settle", Shape::Duration),
+    key("settle_max", Shape::Duration),
+    key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
-pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "verify", "settle", "settle_max", "throttle", "splay"];
+pub const GROUP: &[Key] = &[
+    key("check", Shape::Command),
+    key("check_timeout", Shape::Duration),
+    key("reload", Shape::Reloads),
+    key("verify", Shape::Verify),
+    key("settle", Shape::Duration),
+    key("settle_max", Shape::Duration),
+    key("throttle", Shape::Duration),
+    key("splay", Shape::Duration),
+];
 /// Keys of `[process.NAME]`.
-pub const PROCESS: &[&str] = &[
-    "command",
-    "user",
-    "workdir",
-    "umask",
-    "stop_signal",
-    "stop_timeout",
-    "shutdown_timeout",
-    "group",
-    "rewrite",
-    "exit_codes",
-    "limits",
-    "capabilities",
-    "no_new_privs",
-    "parent_death_signal",
-    "env_keep",
-    "kind",
-    "essential",
-    "after",
-    "ready",
-    "alive",
-    "restart",
-    "max_restarts",
-    "within",
-    "when_exhausted",
-    "stable",
-    "drain",
+pub const PROCESS: &[Key] = &[
+    key("command", Shape::Command),
+    key("user", Shape::Text),
+    key("workdir", Shape::Text),
+    key("umask", Shape::Octal(3)),
+    key("stop_signal", Shape::Signal),
+    key("stop_timeout", Shape::Duration),
+    key("shutdown_timeout", Shape::Duration),
+    key("group", Shape::Flag),
+    key("rewrite", Shape::Rewrite),
+    key("exit_codes", Shape::ExitCodes),
+    key("limits", Shape::Limits),
+    key("capabilities", Shape::Capabilities),
+    key("no_new_privs", Shape::Flag),
+    key("parent_death_signal", Shape::Signal),
+    key("env_keep", Shape::Texts),
+    key("kind", Shape::Word(&["sidecar", "setup"])),
+    key("essential", Shape::Flag),
+    key("after", Shape::Processes),
+    key("ready", Shape::Ready),
+    key("alive", Shape::Alive),
+    key("restart", Shape::Word(&["always", "on-failure", "never"])),
+    key("max_restarts", Shape::Count(0, 1000)),
+    key("within", Shape::Duration),
+    key("when_exhausted", Shape::Word(&["exit", "ignore"])),
+    key("stable", Shape::Duration),
+    key("drain", Shape::Duration),
+];
+/// Keys that mean nothing for main, whose end is the container's.
+pub const NOT_OF_MAIN: [&str; 7] =
+    ["kind", "essential", "restart", "max_restarts", "within", "when_exhausted", "stable"];
+/// Keys of a `ready` that is a table.
+pub const READY: &[Key] = &[
+    key("probe", Shape::Probe),
+    key("every", Shape::Duration),
+    key("timeout", Shape::Duration),
+    key("fd", Shape::Count(3, 1023)),
+    key("notify", Shape::Flag),
+];
+/// Keys of `alive`.
+pub const ALIVE: &[Key] = &[
+    key("probe", Shape::Probe),
+    key("every", Shape::Duration),
+    key("timeout", Shape::Duration),
+    key("failures", Shape::Count(1, 1000)),
 ];
 /// Keys of a `reload` that is a table.
-pub const RELOAD: &[&str] = &["run", "post", "method", "headers", "expect", "timeout"];
+pub const RELOAD: &[Key] = &[
+    key("run", Shape::Command),
+    key("post", Shape::Url),
+    key("method", Shape::Word(METHODS)),
+    key("headers", Shape::Headers),
+    key("expect", Shape::Statuses),
+    key("timeout", Shape::Duration),
+];
 /// Those of them that say how to `post`.
 pub const POST: &[&str] = &["method", "headers", "expect"];
 /// Keys of `verify`.
-pub const VERIFY: &[&str] = &["probe", "run", "within"];
+pub const VERIFY: &[Key] = &[key("probe", Shape::Probe), key("run", Shape::Command), key("within", Shape::Duration)];
 /// Keys of `[store.NAME]` for the kind `consul`, beside `kind`.
-pub const CONSUL: &[&str] =
-    &["address", "token", "token_file", "ca_file", "cert_file", "key_file", "tls_server_name", "insecure", "namespace"];
+pub const CONSUL: &[Key] = &[
+    key("address", Shape::Text),
+    key("token", Shape::Text),
+    key("token_file", Shape::Text),
+    key("ca_file", Shape::Text),
+    key("cert_file", Shape::Text),
+    key("key_file", Shape::Text),
+    key("tls_server_name", Shape::Text),
+    key("insecure", Shape::Flag),
+    key("namespace", Shape::Text),
+];
 /// Kinds of store that this build has, and their settings.
-pub const STORES: &[(&str, &[&str])] = &[
+pub const STORES: &[(&str, &[Key])] = &[
     #[cfg(feature = "consul")]
     ("consul", CONSUL),
 ];
@@ -124,7 +222,10 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("once", Takes::Flag),
     ("watch", Takes::Flag),
     ("with", Takes::Lines),
+    ("format", Takes::One),
     ("timeout", Takes::One),
+    ("max-stale", Takes::One),
+    ("require", Takes::Lines),
 ];
 
 /// Variables that are no option of the command line.
@@ -138,13 +239,13 @@ pub fn variable(option: &str) -> String {
 /// Reports each key of a layer that is not known, in whatever section. (Settings of a store depend on its kind, keys of
 /// a `reload` on its shape: they are checked where these are read.)
 pub fn check(reader: &mut Reader<'_>, root: &Table) {
-    let all: Vec<&str> = TOP.iter().chain(SECTIONS).copied().collect();
+    let all: Vec<&str> = names(TOP).into_iter().chain(SECTIONS.iter().copied()).collect();
     reader.only(root, &all);
-    for (section, keys) in [("template", TEMPLATE), ("group", GROUP), ("process", PROCESS)] {
-        let Some(Raw::Table(named)) = root.get(section).map(|item| &item.raw) else { continue };
+    for section in NAMED {
+        let Some(Raw::Table(named)) = root.get(section.name).map(|item| &item.raw) else { continue };
         for entry in named.0.values() {
             if let Raw::Table(table) = &entry.item.raw {
-                reader.only(table, keys);
+                reader.only(table, section.keys);
             }
         }
     }
@@ -171,13 +272,13 @@ mod tests {
 
     #[test]
     fn the_reference_lists_every_key_and_no_other() {
-        assert_eq!(documented("Top level"), TOP);
+        assert_eq!(documented("Top level"), names(TOP));
         // The values of `reload` stand in a table of their own.
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
-        assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD, VERIFY].concat());
-        assert_eq!(documented("Groups"), GROUP);
-        assert_eq!(documented("Process"), PROCESS);
-        assert_eq!(documented("Stores"), [&["kind"], CONSUL].concat());
+        assert_eq!(keys("Templates").collect::<Vec<_>>(), names(&[TEMPLATE, RELOAD, VERIFY].concat()));
+        assert_eq!(documented("Groups"), names(GROUP));
+        assert_eq!(documented("Process"), names(PROCESS));
+        assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL)].concat());
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod post;
 mod process;
 pub mod read;
 mod reload;
+pub mod schema;
+mod shape;
 mod sources;
 mod templates;
 pub mod tree;
@@ -31,8 +33,9 @@ use crate::link::Kind;
 use crate::log;
 use crate::os::environ::Environment;
 use crate::probe::Probe;
-use plan::{ControlPlan, Plan, ProcessPlan};
+use plan::{ControlPlan, Plan, ProcessPlan, SourcePlan};
 use read::Reader;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,7 +77,9 @@ impl Mode {
             Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
-            Command::Probe { .. } | Command::Ask(_) | Command::Man | Command::Completions { .. } => return None,
+            Command::Probe { .. } | Command::Ask(_) | Command::Schema | Command::Man | Command::Completions { .. } => {
+                return None;
+            }
         })
     }
 
@@ -97,6 +102,27 @@ pub fn resolve(cli: &Cli, environment: &Environment, mode: Mode) -> Result<Plan,
 
 /// The same with another place in the stead of [`ROOT`].
 pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Result<Plan, Failure> {
+    let understood = understand(cli, environment, mode, root);
+    match understood.mistakes {
+        Some(failure) => Err(failure),
+        None => Ok(understood.plan),
+    }
+}
+
+/// What could be understood, whatever else is wrong.
+pub struct Understood {
+    /// Without what has mistakes in it.
+    pub plan: Plan,
+    /// Every mistake, if there is one.
+    pub mistakes: Option<Failure>,
+    /// The names of the sources, of those with mistakes, too; `None` where a file was not read to its end.
+    pub names: Option<BTreeSet<String>>,
+    /// What is declared where fixtures (`--with`) stand now, unless that depends on the environment.
+    pub replaced: Vec<SourcePlan>,
+}
+
+/// The plan and the mistakes, for `check`: what is wrong in one place must not hide what is wrong in another.
+pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Understood {
     let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
@@ -111,6 +137,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let template_dir = reader.text(&tree, "template_dir").map_or_else(|| root.join("templates"), absolute);
     let stores = sources::stores(reader, &tree);
     let sources = sources::sources(reader, &tree, &stores);
+    let replaced = sources::replaced(reader, &tree, &stores, &extra.replaced);
     let defaults = groups::Defaults::read(reader, &tree);
     let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
@@ -151,10 +178,8 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         processes,
         warnings,
     };
-    match std::mem::take(&mut reader.mistakes).into_failure() {
-        Some(failure) => Err(failure),
-        None => Ok(plan),
-    }
+    let names = (!reader.mistakes.incomplete).then(|| sources::names(&tree));
+    Understood { plan, mistakes: std::mem::take(&mut reader.mistakes).into_failure(), names, replaced }
 }
 
 /// Files, then the environment, then the command line, each laid over what came before. With `only_process`,
@@ -185,8 +210,9 @@ fn layers(
     tree.overlay(options::layer(given, extra, reader));
     // Fixtures stand in the place of sources, wherever those were declared; `PROEM_WITH` means `check` only.
     if matches!(cli.command, Command::Check { .. }) {
-        tree.overlay(options::layer(fixtures, extra, reader));
-        tree.overlay(options::layer(more_fixtures, extra, reader));
+        let mut with = options::layer(fixtures, extra, reader);
+        with.overlay(options::layer(more_fixtures, extra, reader));
+        extra.replaced = sources::replace(reader, &mut tree, with);
     }
     tree
 }
@@ -215,6 +241,7 @@ fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<Str
             Err(error) => {
                 let spot = reader.mistakes.origin(origin);
                 let message = format!("failed to list `{path}`: {}", file::reason(&error));
+                reader.mistakes.incomplete = true;
                 reader.mistakes.add(spot, Complaint::new(message));
             }
         }
@@ -284,8 +311,10 @@ pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<
 /// The options that give the worker something to do.
 const OF_WORKER: [&str; 4] = ["template", "source", "config", "wait-for"];
 
-const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
-const LOG_FORMATS: &[&str] = &["text", "json"];
+/// Names of levels.
+pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+/// Names of the ways to write a log line.
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
 
 fn level(name: &str) -> Option<log::Level> {
     Some(match name {

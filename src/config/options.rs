@@ -3,7 +3,7 @@
 use super::expand::split_outside;
 use super::known::{OPTIONS, Takes, variable};
 use super::read::Reader;
-use super::tree::{Item, Raw, Spot, Table};
+use super::tree::{Entry, Item, Raw, Spot, Table};
 use crate::cli::{Cli, Command, Options};
 use crate::error::Complaint;
 use crate::os::environ::Environment;
@@ -19,6 +19,8 @@ pub struct Extra {
     pub templates: Vec<Item>,
     /// Probes.
     pub wait_for: Vec<Item>,
+    /// What was declared of the sources that fixtures stand for.
+    pub replaced: Vec<(String, Entry)>,
 }
 
 /// Whether any `PROEM_…` variable is set at all. Mostly none is, and a start must not pay for looking each up.
@@ -99,10 +101,10 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         "linger" => one(linger),
         "group" => group.then_some("true").into_iter().collect(),
         "with" => match &cli.command {
-            Command::Check { with } => many(with),
+            Command::Check { with, .. } => many(with),
             _ => Vec::new(),
         },
-        // `once`, `watch` and `timeout` belong to commands, not to the configuration.
+        // `once`, `watch`, `format` and `timeout` belong to commands, not to the configuration.
         _ => Vec::new(),
     }
 }
@@ -170,7 +172,7 @@ pub fn layer(given: Vec<Given>, extra: &mut Extra, reader: &mut Reader<'_>) -> T
                 }
                 "rewrite" => pairs(main(&mut root, spot), "rewrite", &text, spot, reader),
                 "exit-codes" => pairs(main(&mut root, spot), "exit_codes", &text, spot, reader),
-                // `config` was read before; `once`, `watch` and `timeout` are the commands'.
+                // `config` was read before; `once`, `watch`, `format` and `timeout` are the commands'.
                 _ => {}
             }
         }

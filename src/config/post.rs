@@ -7,9 +7,10 @@ use std::time::Duration;
 
 /// How long the whole exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const METHODS: &[&str] = &["POST", "PUT", "PATCH", "GET", "DELETE"];
+/// What a request can be.
+pub const METHODS: &[&str] = &["POST", "PUT", "PATCH", "GET", "DELETE"];
 /// What our HTTP client says itself.
-const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection"];
+pub const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection"];
 /// Any 2xx.
 const SUCCESS: (u16, u16) = (200, 299);
 

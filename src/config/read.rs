@@ -25,10 +25,11 @@ impl Reader<'_> {
     }
 
     /// Reports each key that is not known here.
-    pub fn only(&mut self, table: &Table, known: &[&str]) {
+    pub fn only(&mut self, table: &Table, known: &[impl AsRef<str>]) {
         for (key, entry) in table.in_order() {
-            if !known.contains(&key) {
-                self.wrong(entry.key, format!("unknown key `{key}`"), suggestion(key, known));
+            if !known.iter().any(|known| known.as_ref() == key) {
+                let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+                self.wrong(entry.key, format!("unknown key `{key}`"), suggestion(key, &known));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What follows a publish: `check`, `reload` and when, of a template or of a group.
 
 use super::Mode;
-use super::known::{POST, RELOAD};
+use super::known::{self, POST, RELOAD};
 use super::plan::{CheckPlan, ReloadChoice, ReloadPlan, VerifyPlan};
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Spot, Table};
@@ -31,6 +31,12 @@ pub struct Together {
 }
 
 impl Together {
+    /// Nothing is stated.
+    pub fn nothing() -> Together {
+        let reload = ReloadChoice::Unstated;
+        Together { check: None, reload, verify: None, settle: None, settle_max: None, throttle: None, splay: None }
+    }
+
     /// Reads them from a template's or a group's table.
     pub fn read(reader: &mut Reader<'_>, table: &Table, mode: Mode) -> Together {
         let timeout = reader.duration(table, "check_timeout");
@@ -96,7 +102,7 @@ fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<Re
         Raw::Table(table) => {
             reader.only(table, RELOAD);
             let (run, post) = (table.get("run").is_some(), table.get("post").is_some());
-            if !run && !post && table.in_order().iter().any(|(key, _)| !RELOAD.contains(key)) {
+            if !run && !post && table.in_order().iter().any(|(key, _)| !known::has(RELOAD, key)) {
                 // A slip of the pen, which was reported.
                 return None;
             }

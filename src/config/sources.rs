@@ -1,16 +1,17 @@
 //! Sources and stores: `[source]`, `[store.NAME]`, `-s`.
 
-use super::known::STORES;
+use super::known::{self, Key, STORES};
 use super::plan::{LayerPlan, SourcePlan, StorePlan};
 use super::read::Reader;
+use super::shape::Shape;
 use super::tree::{Entry, Item, Raw, Spot, Table};
 use crate::error::Complaint;
 use crate::nearest::{nearest, suggestion};
 use crate::source::{kind, uri::Uri};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of the template language: a source of such a name could not be used.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "true", "True", "false", "False", "loop", "self", "and", "or", "not", "is", "in", "continue", "break", "none",
     "None", "null", "if", "else", "elif", "for",
 ];
@@ -22,18 +23,17 @@ struct Stores<'a> {
     plans: &'a BTreeMap<String, StorePlan>,
 }
 
+/// Sources that are there without being declared.
+const BUILT_IN: [&str; 2] = ["env", "container"];
+
 /// The sources in the order written, then `env` and `container` where these were not declared.
 pub fn sources(reader: &mut Reader<'_>, root: &Table, plans: &BTreeMap<String, StorePlan>) -> Vec<SourcePlan> {
-    let names = match root.get("store").map(|item| &item.raw) {
-        Some(Raw::Table(table)) => table.0.keys().map(String::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let stores = Stores { names, plans };
+    let stores = Stores::of(root, plans);
     let mut plans = Vec::new();
     for (name, entry) in reader.table(root, "source").map(Table::in_order).unwrap_or_default() {
         plans.extend(source(reader, name, entry, &stores));
     }
-    for name in ["env", "container"] {
+    for name in BUILT_IN {
         if !plans.iter().any(|plan| plan.name == name)
             && let Ok(uri) = Uri::parse(&format!("{name}:"))
         {
@@ -42,6 +42,54 @@ pub fn sources(reader: &mut Reader<'_>, root: &Table, plans: &BTreeMap<String, S
         }
     }
     plans
+}
+
+/// The names that templates may use.
+pub fn names(root: &Table) -> BTreeSet<String> {
+    let declared = table(root, "source").map(|sources| sources.0.keys().cloned());
+    declared.into_iter().flatten().chain(BUILT_IN.map(str::to_owned)).collect()
+}
+
+/// Lays fixtures over the sources, and gives back what was declared there. Where no source is declared at all, they come
+/// at run time: then the fixtures say which there are. Elsewhere a fixture for none of them is a mistake.
+pub fn replace(reader: &mut Reader<'_>, root: &mut Table, mut fixtures: Table) -> Vec<(String, Entry)> {
+    let mut replaced = Vec::new();
+    let declared = table(root, "source").map(|sources| sources.0.clone()).unwrap_or_default();
+    let known: Vec<&str> = declared.keys().map(String::as_str).chain(BUILT_IN).collect();
+    if let Some(Entry { item: Item { raw: Raw::Table(fixtures), .. }, .. }) = fixtures.0.get_mut("source") {
+        fixtures.0.retain(|name, fixture| {
+            if let Some(entry) = declared.get(name) {
+                replaced.push((name.clone(), entry.clone()));
+            }
+            let is_known = known.contains(&name.as_str()) || declared.is_empty() || reader.mistakes.incomplete;
+            if !is_known {
+                reader.wrong(fixture.key, format!("there is no source `{name}`"), suggestion(name, &known));
+            }
+            is_known
+        });
+    }
+    root.overlay(fixtures);
+    replaced
+}
+
+/// What fixtures stand for has mistakes, too. What depends on the environment is left out: it need not be the one in
+/// which the fixtures' values would be read.
+pub fn replaced(
+    reader: &mut Reader<'_>,
+    root: &Table,
+    plans: &BTreeMap<String, StorePlan>,
+    declared: &[(String, Entry)],
+) -> Vec<SourcePlan> {
+    let stores = Stores::of(root, plans);
+    let fixed = declared.iter().filter(|(_, entry)| !entry.item.raw.has_reference());
+    fixed.filter_map(|(name, entry)| source(reader, name, entry, &stores)).collect()
+}
+
+fn table<'t>(root: &'t Table, section: &str) -> Option<&'t Table> {
+    match &root.get(section)?.raw {
+        Raw::Table(table) => Some(table),
+        _ => None,
+    }
 }
 
 fn source(reader: &mut Reader<'_>, name: &str, entry: &Entry, stores: &Stores<'_>) -> Option<SourcePlan> {
@@ -92,8 +140,7 @@ fn layer(reader: &mut Reader<'_>, name: &str, item: &Item, stores: &Stores<'_>) 
     match parsed {
         Ok(uri) => Some(LayerPlan { optional: uri.option("optional").is_some(), uri: rooted(uri) }),
         Err(complaint) => {
-            let message = format!("source `{name}`: {}", complaint.message);
-            reader.mistakes.add(item.spot, Complaint { message, hint: complaint.hint });
+            reader.mistakes.add(item.spot, complaint.reworded(|message| format!("source `{name}`: {message}")));
             None
         }
     }
@@ -111,7 +158,12 @@ fn rooted(mut uri: Uri) -> Uri {
     uri
 }
 
-impl Stores<'_> {
+impl<'a> Stores<'a> {
+    fn of(root: &'a Table, plans: &'a BTreeMap<String, StorePlan>) -> Stores<'a> {
+        let names = table(root, "store").map(|stores| stores.0.keys().map(String::as_str).collect());
+        Stores { names: names.unwrap_or_default(), plans }
+    }
+
     /// `?store=NAME` names a store that is declared, of the kind that the source needs.
     fn check(&self, uri: &Uri, needs: Option<&str>) -> Result<(), Complaint> {
         let (Some(kind), Some(Some(name))) = (needs, uri.option("store")) else { return Ok(()) };
@@ -169,16 +221,16 @@ fn store(reader: &mut Reader<'_>, name: &str, spot: Spot, table: &Table) -> Opti
         reader.wrong(at, message, hint);
         return None;
     };
-    let known: Vec<&str> = std::iter::once("kind").chain(settings.iter().copied()).collect();
+    let known: Vec<&str> = std::iter::once("kind").chain(known::names(settings)).collect();
     reader.only(table, &known);
     let mut values = BTreeMap::new();
-    for setting in *settings {
-        let value = match *setting {
-            "insecure" => reader.boolean(table, setting).map(|insecure| insecure.to_string()),
-            _ => reader.text(table, setting),
+    for Key { name, takes } in *settings {
+        let value = match takes {
+            Shape::Flag => reader.boolean(table, name).map(|flag| flag.to_string()),
+            _ => reader.text(table, name),
         };
         if let Some(value) = value {
-            values.insert((*setting).to_owned(), value);
+            values.insert((*name).to_owned(), value);
         }
     }
     Some(StorePlan { kind, settings: values, place: reader.mistakes.place(spot) })

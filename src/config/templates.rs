@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// Endings that say "this is a template" and are not part of the target's name.
 const ENDINGS: &[&str] = &[".tera", ".tmpl", ".template"];
-/// Names of formats and escapes, for suggestions.
-const FORMATS: &[&str] = &["toml", "yaml", "json", "env", "ini", "text"];
-const ESCAPES: &[&str] = &["none", "json", "yaml", "toml", "shell", "env", "html"];
+/// Names of formats.
+pub const FORMATS: &[&str] = &["toml", "yaml", "json", "env", "ini", "text"];
+/// Names of the ways to escape.
+pub const ESCAPES: &[&str] = &["none", "json", "yaml", "toml", "shell", "env", "html"];
 
 /// A template, and what will decide which group it is in.
 #[derive(Debug)]

@@ -44,6 +44,15 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// Whether a `${…}` stands in it.
+    pub fn has_reference(&self) -> bool {
+        match self {
+            Raw::Text(text) => text.contains("${"),
+            Raw::List(items) => items.iter().any(|item| item.raw.has_reference()),
+            _ => false,
+        }
+    }
+
     /// "a string", "an integer"… for messages.
     pub fn describe(&self) -> &'static str {
         match self {
@@ -130,6 +139,8 @@ impl Table {
 pub struct Mistakes {
     /// File paths, variable and option names: what places are in, in their order.
     pub origins: Vec<String>,
+    /// A file could not be read to its end: what it says beyond is not known.
+    pub incomplete: bool,
     list: Vec<(Spot, Complaint, Exit)>,
     /// Lines with a syntax error: what was recovered there is not what the user meant.
     broken: BTreeSet<(usize, u32)>,
@@ -163,6 +174,7 @@ impl Mistakes {
 
     /// A syntax error: other mistakes of its line are not reported.
     pub fn add_syntax(&mut self, spot: Spot, complaint: Complaint) {
+        self.incomplete = true;
         let first_there = self.broken.insert((spot.origin, spot.line));
         // Recovery from one error often reports the same line again.
         if first_there {
@@ -184,11 +196,14 @@ impl Mistakes {
             }
             exit = Some(if exit.is_none_or(|exit| exit == its_exit) { its_exit } else { Exit::CONFIG });
             let Place(place) = self.place(spot);
-            let message = match place.as_str() {
-                "" => complaint.message,
-                place => format!("{place}: {}", complaint.message),
+            let complaint = match place.as_str() {
+                "" => complaint,
+                place => complaint.reworded(|message| format!("{place}: {message}")),
             };
-            let complaint = Complaint { message, hint: complaint.hint };
+            let complaint = match (spot.line, self.origins.get(spot.origin)) {
+                (0, _) | (_, None) => complaint,
+                (line, Some(file)) => complaint.at(file, Some((line as usize, spot.column as usize))),
+            };
             if !complaints.contains(&complaint) {
                 complaints.push(complaint);
             }

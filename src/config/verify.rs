@@ -1,6 +1,6 @@
 //! `verify = { probe = "URI" }` or `{ run = ["PROGRAM"] }`: what must succeed after a reload.
 
-use super::known::VERIFY;
+use super::known::{self, VERIFY};
 use super::plan::{ReloadChoice, ReloadPlan, VerifyPlan, VerifyWhat};
 use super::read::Reader;
 use super::tree::{Item, Raw, Table};
@@ -35,7 +35,7 @@ pub fn verify(reader: &mut Reader<'_>, table: &Table, reload: &ReloadChoice) -> 
         (Some(probe), None) => VerifyWhat::Probe(self::probe(reader, probe)?),
         (None, Some(_)) => VerifyWhat::Run(reader.command(inner, "run")?),
         // A slip of the pen, which was reported.
-        (None, None) if inner.in_order().iter().any(|(key, _)| !VERIFY.contains(key)) => return None,
+        (None, None) if inner.in_order().iter().any(|(key, _)| !known::has(VERIFY, key)) => return None,
         (None, None) => {
             reader.wrong(item.spot, "`verify` tries nothing: it has neither `probe` nor `run`", EXAMPLE);
             return None;

@@ -65,7 +65,10 @@ impl Probe {
             Target::File(path) => std::fs::metadata(path).map(drop).map_err(|e| Down::io(&e)),
             Target::Http(request) => http::get(request, deadline),
         };
-        up.map_err(|down| Complaint { message: format!("{} is down: {}", self.text, down.why), hint: down.hint })
+        up.map_err(|down| {
+            let complaint = Complaint::new(format!("{} is down: {}", self.text, down.why));
+            Complaint { hint: down.hint, ..complaint }
+        })
     }
 
     /// The line that says that it is up: `tcp:127.0.0.1:80 is up`.

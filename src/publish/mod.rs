@@ -85,7 +85,7 @@ impl PublishError {
     /// The house's words for a target that cannot be written.
     fn write(target: &Path, error: &io::Error) -> PublishError {
         let message = format!("failed to write {}: {}", target.display(), reason(error));
-        let complaint = Complaint { message, hint: hint(error).map(str::to_owned) };
+        let complaint = Complaint { hint: hint(error).map(str::to_owned), ..Complaint::new(message) };
         PublishError { exit: Exit::CANNOT_WRITE, complaint, retry: Retry::Later }
     }
 

@@ -12,7 +12,7 @@ use super::runtime::{Remotely, Runtime};
 use super::watcher::{Means, Watcher};
 use super::{Found, Local, Reading, SourceError, Watch, places};
 use crate::config::plan::{SourcePlan, StorePlan};
-use crate::error::{Complaint, Failure};
+use crate::error::Failure;
 use crate::exit::Exit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -128,10 +128,9 @@ impl Driver {
                 }
                 #[cfg(feature = "net")]
                 Ok(Opened::Remote(source)) => remotes.push(Remotely { id, shown: layer.uri.text.clone(), source }),
-                Err(complaint) => complaints.push(Complaint {
-                    message: format!("source `{}`: {}", plan.name, complaint.message),
-                    hint: complaint.hint,
-                }),
+                Err(complaint) => {
+                    complaints.push(complaint.reworded(|message| format!("source `{}`: {message}", plan.name)));
+                }
             }
         }
         if !complaints.is_empty() {

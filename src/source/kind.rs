@@ -81,6 +81,11 @@ fn consul(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Ope
     super::consul::open(&layer.uri, stores).map(Opened::Remote)
 }
 
+/// The schemes that this build knows.
+pub fn schemes() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.scheme)
+}
+
 fn find(uri: &Uri) -> Result<&'static Kind, Complaint> {
     if let Some(kind) = KINDS.iter().find(|kind| kind.scheme == uri.scheme) {
         return Ok(kind);

@@ -426,7 +426,7 @@ impl Layer {
 }
 
 fn failed(source: &str, error: &SourceError) -> Complaint {
-    Complaint { message: format!("source `{source}`: failed to {}", error.message), hint: error.hint.clone() }
+    Complaint { hint: error.hint.clone(), ..Complaint::new(format!("source `{source}`: failed to {}", error.message)) }
 }
 
 /// Each text of a tree parsed; the error has the key's path.

@@ -103,6 +103,57 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     entry("throw", &["message!"]),
 ];
 
+/// What an argument must be, where a literal can show that it is something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Any,
+    Text,
+    /// One of these texts.
+    Word(&'static [&'static str]),
+    Number,
+    Flag,
+}
+
+/// What an argument must be.
+pub(super) fn takes(callee: &str, arg: &str) -> Takes {
+    match (callee, arg) {
+        ("round", "method") => Takes::Word(&["common", "ceil", "floor"]),
+        ("duration", "unit") => Takes::Word(&["ns", "us", "ms", "s", "m", "h", "d"]),
+        ("truncate", "end") => Takes::Text,
+        ("containing", _) | (_, "value" | "default") => Takes::Any,
+        (_, "boolean" | "first" | "blank" | "pretty") => Takes::Flag,
+        (
+            _,
+            "base" | "divisor" | "end" | "indent" | "length" | "max" | "min" | "n" | "precision" | "start" | "step_by"
+            | "width",
+        ) => Takes::Number,
+        _ => Takes::Text,
+    }
+}
+
+impl Takes {
+    /// Why a literal is none of these: the rest of a sentence.
+    pub(super) fn refuses(self, literal: &str) -> Option<String> {
+        let is = match literal.bytes().next() {
+            Some(b'"' | b'\'' | b'`') => "a string",
+            Some(b'0'..=b'9' | b'.') => "a number",
+            _ => "true or false",
+        };
+        let must_be = match self {
+            Takes::Any => return None,
+            Takes::Word(words) if is == "a string" => {
+                let text = super::token::unquote(literal)?;
+                let known = words.contains(&text.as_str());
+                return (!known).then(|| format!("must be one of {}", words.join(", ")));
+            }
+            Takes::Text | Takes::Word(_) => "a string",
+            Takes::Number => "a number",
+            Takes::Flag => "true or false",
+        };
+        (is != must_be).then(|| format!("must be {must_be}, not {is}"))
+    }
+}
+
 /// The entries of a kind.
 pub(super) fn entries(what: What) -> &'static [Entry] {
     match what {

@@ -83,7 +83,7 @@ impl Engine {
         match report(rendering.message()) {
             Some(Report::Missing(missing)) => self.missing(file, &at, &missing, context),
             Some(Report::NoText(what)) => {
-                let complaint = Complaint::new(self.placed(file, &at, &format!("{what} has no text of its own")));
+                let complaint = self.placed(file, &at, &format!("{what} has no text of its own"));
                 other(complaint.hint(match what.as_str() {
                     "null" => "give it a value with `| default(value=…)`",
                     "binary data" => "write it with `| b64encode`",
@@ -105,7 +105,7 @@ impl Engine {
             Some(origin) if !missing.within.is_empty() => format!("`{path}` is not defined in {origin}"),
             _ => format!("`{path}` is not defined"),
         };
-        let complaint = Complaint::new(self.placed(file, &at, &message));
+        let complaint = self.placed(file, &at, &message);
         let own = self.files[file].binds.contains(root);
         let complaint = if missing.within.is_empty() && path == root && !own {
             complaint.hint(declare(&path, context.origins.keys().map(String::as_str)))
@@ -125,7 +125,7 @@ impl Engine {
         let callee = if function { "function" } else { "filter" };
         if let Some(why) = message.strip_prefix(super::filters::OURS) {
             if function && (name == "fail" || name == "throw") {
-                let complaint = |why: &str| Complaint::new(self.placed(file, &at, why));
+                let complaint = |why: &str| self.placed(file, &at, why);
                 return match literal_argument(text) {
                     Some(reason) => complaint(&format!("the template refuses: {reason}")),
                     None => complaint("the template refuses").hint(format!(
@@ -133,10 +133,10 @@ impl Engine {
                     )),
                 };
             }
-            return Complaint::new(self.placed(file, &at, &format!("{callee} `{name}`: {why}")));
+            return self.placed(file, &at, &format!("{callee} `{name}`: {why}"));
         }
         if let Some(known) = known(message) {
-            return Complaint::new(self.placed(file, &at, &known));
+            return self.placed(file, &at, &known);
         }
         let is_known = super::catalog::find(super::scan::What::Filter, &name).is_some() || function;
         let why = if is_known {
@@ -144,7 +144,7 @@ impl Engine {
         } else {
             "failed to render this expression".to_owned()
         };
-        Complaint::new(self.placed(file, &at, &why))
+        self.placed(file, &at, &why)
             .hint("the reason is not shown because it may hold values; look at the types of what it uses")
     }
 }

@@ -1,8 +1,8 @@
 //! Loading: every file once, every mistake at once, every instance of Tera in one batch (one by one is quadratic).
 
-use super::scan::{self, Call, Scan, What};
+use super::scan::{self, Arg, Call, Scan, What};
 use super::strict::{self, Edit};
-use super::token::{NotTera, quote, unquote};
+use super::token::{quote, unquote};
 use super::{Engine, Escape, File, Input, LoadError, Template, catalog, filters, place};
 use crate::error::Complaint;
 use crate::exit::Exit;
@@ -21,49 +21,108 @@ pub(super) fn tera_name(file: usize) -> String {
 }
 
 /// A file that was read and scanned.
-struct Loaded {
-    name: String,
+pub(super) struct Loaded {
+    pub name: String,
     /// `None` for an inline text.
     path: Option<PathBuf>,
-    text: String,
-    scan: Scan,
-    links: Vec<usize>,
+    pub text: String,
+    pub scan: Scan,
+    pub links: Vec<Linked>,
+    /// It could be read to its end.
+    pub whole: bool,
+    /// It extends what is not there, which may have set any name.
+    pub orphan: bool,
 }
 
-struct Loader<'a> {
+/// A file that another includes or extends.
+pub(super) struct Linked {
+    pub file: usize,
+    /// Where it is named.
+    pub at: Range<usize>,
+    pub extends: bool,
+}
+
+/// A print (`{{ … }}`) that is left out: the file's name, and where it is.
+pub(super) type Skipped = (String, Range<usize>);
+
+pub(super) struct Loader<'a> {
     template_dir: &'a Path,
-    files: Vec<Loaded>,
+    pub files: Vec<Loaded>,
     by_path: HashMap<PathBuf, usize>,
     /// Each with the file and offset that it is sorted by.
     errors: Vec<((usize, usize), LoadError)>,
+    /// Files with mistakes in them.
+    pub wrong: BTreeSet<usize>,
+    skipped: &'a [Skipped],
+    thorough: Thorough,
+}
+
+/// How closely files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thorough {
+    /// What can never be rendered is refused.
+    Load,
+    /// So is what fails whenever it is reached.
+    Survey,
 }
 
 impl Engine {
     /// Reads and checks every template and all that they include, looked up beside the including file, then in
     /// `template_dir`. Every mistake there is, in the order of the inputs.
     pub fn load(inputs: &[Input], template_dir: &Path) -> Result<Engine, Vec<LoadError>> {
+        Engine::load_without(inputs, template_dir, &[])
+    }
+
+    /// The same without some prints.
+    pub(super) fn load_without(
+        inputs: &[Input],
+        template_dir: &Path,
+        skipped: &[Skipped],
+    ) -> Result<Engine, Vec<LoadError>> {
+        let (mut loader, roots) = Loader::read(inputs, template_dir, skipped, Thorough::Load);
+        let errors = loader.errors();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let all: Vec<_> = inputs.iter().zip(roots.into_iter().flatten()).collect();
+        loader.build(&all)
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// Reads every file and looks for mistakes in each; the file of each input, where it could be read.
+    pub fn read(
+        inputs: &[Input],
+        template_dir: &'a Path,
+        skipped: &'a [Skipped],
+        thorough: Thorough,
+    ) -> (Loader<'a>, Vec<Option<usize>>) {
         let mut loader = Loader {
             template_dir,
             files: Vec::with_capacity(inputs.len()),
             by_path: HashMap::new(),
             errors: Vec::new(),
+            wrong: BTreeSet::new(),
+            skipped,
+            thorough,
         };
-        let roots: Vec<usize> = inputs.iter().filter_map(|input| loader.input(input)).collect();
+        let roots = inputs.iter().map(|input| loader.input(input)).collect();
         let mut at = 0;
         while at < loader.files.len() {
             loader.links(at);
             loader.calls(at);
             at += 1;
         }
-        if !loader.errors.is_empty() {
-            loader.errors.sort_by_key(|(place, _)| *place);
-            return Err(loader.errors.into_iter().map(|(_, error)| error).collect());
-        }
-        loader.build(inputs, &roots)
+        loader.cycles();
+        (loader, roots)
     }
-}
 
-impl Loader<'_> {
+    /// The mistakes so far, in the order of the files.
+    pub fn errors(&mut self) -> Vec<LoadError> {
+        self.errors.sort_by_key(|(place, _)| *place);
+        std::mem::take(&mut self.errors).into_iter().map(|(_, error)| error).collect()
+    }
+
     fn input(&mut self, input: &Input) -> Option<usize> {
         match &input.text {
             Some(text) => Some(self.add(input.name.clone(), None, text.clone())),
@@ -85,21 +144,37 @@ impl Loader<'_> {
     }
 
     fn add(&mut self, name: String, path: Option<&Path>, text: String) -> usize {
-        let scan = scan::scan(&text).unwrap_or_else(|NotTera| {
+        let (mut scan, whole) = match scan::scan(&text) {
+            Ok(scan) => (scan, true),
+            Err(part) => (*part, false),
+        };
+        if !whole {
             let complaint = syntax_error(&name, &text).unwrap_or_else(|| {
                 Complaint::new(format!("{name}: an expression is too complex to be checked for what is not defined"))
                     .hint("split it with `{% set … %}`")
             });
-            self.errors.push(((self.files.len(), 0), LoadError { complaint, exit: Exit::DATA }));
-            Scan::default()
+            self.wrong.insert(self.files.len());
+            self.errors.push(((self.files.len(), usize::MAX), LoadError { complaint, exit: Exit::DATA }));
+        }
+        for (_, range) in self.skipped.iter().filter(|(file, _)| *file == name) {
+            skip(&text, range, &mut scan.edits);
+        }
+        self.files.push(Loaded {
+            name,
+            path: path.map(Path::to_owned),
+            text,
+            scan,
+            links: Vec::new(),
+            whole,
+            orphan: false,
         });
-        self.files.push(Loaded { name, path: path.map(Path::to_owned), text, scan, links: Vec::new() });
         self.files.len() - 1
     }
 
-    fn wrong(&mut self, file: usize, at: &Range<usize>, message: &str, hint: Option<String>, exit: Exit) {
+    pub fn wrong(&mut self, file: usize, at: &Range<usize>, message: &str, hint: Option<String>, exit: Exit) {
         let loaded = &self.files[file];
-        let complaint = Complaint { message: place::message(&loaded.name, &loaded.text, at, message), hint };
+        let complaint = Complaint { hint, ..place::complaint(&loaded.name, &loaded.text, at, message) };
+        self.wrong.insert(file);
         self.errors.push(((file, at.start), LoadError { complaint, exit }));
     }
 
@@ -128,10 +203,11 @@ impl Loader<'_> {
                     }
                 }
             });
+            self.files[file].orphan |= found.is_none() && link.extends;
             match found {
                 Some(number) => {
                     let loaded = &mut self.files[file];
-                    loaded.links.push(number);
+                    loaded.links.push(Linked { file: number, at: at.clone(), extends: link.extends });
                     let insert = quote(&tera_name(number));
                     loaded.scan.edits.push(Edit { at: at.start, removes: at.len(), insert, about: at.start });
                 }
@@ -184,8 +260,9 @@ impl Loader<'_> {
             return self.wrong(file, &call.name, &format!("no {what} is called `{name}`"), Some(hint), Exit::DATA);
         };
         let known = || entry.args.iter().map(|arg| arg.trim_end_matches('!'));
-        let given: Vec<String> = call.args.iter().map(text).collect();
-        for (range, arg) in call.args.iter().zip(&given) {
+        let given: Vec<String> = call.args.iter().map(|arg| text(&arg.name)).collect();
+        let literals: Vec<Option<String>> = call.args.iter().map(|arg| arg.literal.as_ref().map(text)).collect();
+        for ((Arg { name: range, .. }, arg), literal) in call.args.iter().zip(&given).zip(&literals) {
             if !known().any(|name| name == arg) {
                 let hint = match nearest(arg, known()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
@@ -194,6 +271,11 @@ impl Loader<'_> {
                 };
                 let message = format!("{what} `{name}` has no argument `{arg}`");
                 self.wrong(file, range, &message, Some(hint), Exit::DATA);
+            } else if self.thorough == Thorough::Survey
+                && let Some(why) = literal.as_ref().and_then(|literal| catalog::takes(&name, arg).refuses(literal))
+            {
+                let message = format!("{what} `{name}`: argument `{arg}` {why}");
+                self.wrong(file, range, &message, None, Exit::DATA);
             }
         }
         for needed in entry.args.iter().filter_map(|arg| arg.strip_suffix('!')) {
@@ -205,12 +287,12 @@ impl Loader<'_> {
     }
 
     /// Hands everything to Tera.
-    fn build(self, inputs: &[Input], roots: &[usize]) -> Result<Engine, Vec<LoadError>> {
-        let closures: Vec<Vec<usize>> = roots.iter().map(|root| self.closure(*root)).collect();
+    pub fn build(self, inputs: &[(&Input, usize)]) -> Result<Engine, Vec<LoadError>> {
+        let closures: Vec<Vec<usize>> = inputs.iter().map(|(_, root)| self.closure(*root)).collect();
         let mut engine = Engine::default();
         let mut batches: Vec<(Escape, BTreeSet<usize>)> = Vec::new();
         let mut shared: BTreeMap<Escape, usize> = BTreeMap::new();
-        for ((input, root), files) in inputs.iter().zip(roots).zip(closures) {
+        for ((input, root), files) in inputs.iter().zip(closures) {
             // Components are global to an instance: two templates that each define a `button` must not meet.
             let own = files.iter().any(|file| self.files[*file].scan.defines_components);
             let instance = if own { None } else { shared.get(&input.escape).copied() }.unwrap_or_else(|| {
@@ -229,8 +311,7 @@ impl Loader<'_> {
             let (text, map) = strict::apply(&loaded.text, &loaded.scan.edits);
             texts.push(text);
             let binds = loaded.scan.binds.iter().map(|range| loaded.text[range.clone()].to_owned()).collect();
-            let file =
-                File { name: loaded.name, path: loaded.path, text: loaded.text, map, roots: loaded.scan.roots, binds };
+            let file = File { name: loaded.name, path: loaded.path, text: loaded.text, map, binds };
             engine.files.push(file);
         }
         let mut errors = Vec::new();
@@ -246,13 +327,14 @@ impl Loader<'_> {
         if errors.is_empty() { Ok(engine) } else { Err(errors) }
     }
 
-    fn closure(&self, root: usize) -> Vec<usize> {
+    /// A file and all that it includes and extends.
+    pub fn closure(&self, root: usize) -> Vec<usize> {
         let mut files = vec![root];
         let mut at = 0;
         while at < files.len() {
             for link in &self.files[files[at]].links {
-                if !files.contains(link) {
-                    files.push(*link);
+                if !files.contains(&link.file) {
+                    files.push(link.file);
                 }
             }
             at += 1;
@@ -261,8 +343,16 @@ impl Loader<'_> {
     }
 }
 
+/// Leaves a print out: its lines stay, so that all that follows stands where it did.
+fn skip(text: &str, print: &Range<usize>, edits: &mut Vec<Edit>) {
+    edits.retain(|edit| !print.contains(&edit.at));
+    let insert = "\n".repeat(text[print.clone()].matches('\n').count());
+    edits.push(Edit { at: print.start, removes: print.len(), insert, about: print.start });
+    edits.sort_by_key(|edit| edit.at);
+}
+
 impl Loaded {
-    fn uses(&self) -> impl Iterator<Item = String> {
+    pub fn uses(&self) -> impl Iterator<Item = String> {
         let names = self.scan.roots.iter().filter(|root| root.bound != scan::Bound::Component);
         let names = names.map(|root| self.text[root.name.clone()].to_owned());
         names.chain(self.scan.reads_env.then(|| "env".to_owned()))
@@ -284,21 +374,10 @@ impl Engine {
             // As the user wrote it, it is fine: our edits made it too much for Tera.
             let file: usize = first.filename().parse().unwrap_or_default();
             let at = self.files[file].map.back(first.span().range.clone());
-            let message = self.placed(file, &at, &decapitalised(first.message()));
-            return wrong(Complaint::new(message).hint("split it with `{% set … %}`"));
+            let complaint = self.placed(file, &at, &decapitalised(first.message()));
+            return wrong(complaint.hint("split it with `{% set … %}`"));
         }
-        let name = |tera: &str| {
-            let file = tera.parse::<usize>().ok().and_then(|file| self.files.get(file));
-            file.map_or_else(|| tera.to_owned(), |file| file.name.clone())
-        };
-        let chain = |names: &[String]| names.iter().map(|tera| name(tera)).collect::<Vec<_>>().join(" → ");
         match error.kind() {
-            ErrorKind::CircularInclude { tpl, include_chain } => {
-                wrong(Complaint::new(format!("{}: it includes itself: {}", name(tpl), chain(include_chain))));
-            }
-            ErrorKind::CircularExtend { tpl, inheritance_chain } => {
-                wrong(Complaint::new(format!("{}: it extends itself: {}", name(tpl), chain(inheritance_chain))));
-            }
             ErrorKind::Msg(reports) => {
                 for report in reports.split("\n\n") {
                     wrong(self.reference_error(report));
@@ -326,7 +405,7 @@ impl Engine {
         let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
         let name = message.split('`').nth(1).unwrap_or_default();
         let at = text[start..].find(name).map_or(start, |offset| start + offset);
-        Complaint::new(self.placed(file, &(at..at + name.len()), &decapitalised(message)))
+        self.placed(file, &(at..at + name.len()), &decapitalised(message))
     }
 }
 
@@ -339,7 +418,7 @@ fn decapitalised(message: &str) -> String {
 fn syntax_error(name: &str, text: &str) -> Option<Complaint> {
     let error = Tera::default().add_raw_template("", text).err()?;
     let ErrorKind::SyntaxError(report) = error.kind() else { return None };
-    Some(Complaint::new(place::message(name, text, &report.span().range, &decapitalised(report.message()))))
+    Some(place::complaint(name, text, &report.span().range, &decapitalised(report.message())))
 }
 
 /// An empty instance of Tera for one escaping.

@@ -2,11 +2,13 @@
 //!
 //! [`Engine::load`] reads every template of a plan and what they include, scans them (`scan`), rewrites them so that
 //! undefined is an error everywhere (`strict`), and hands them to Tera in one batch. [`Engine::render`] renders one
-//! from a [`Context`]; what goes wrong is explained without ever showing a value (`explain`).
+//! from a [`Context`]; what goes wrong is explained without ever showing a value (`explain`). [`Survey`] finds every
+//! mistake in every template at once, for `proem check`.
 //!
 //! Nothing here knows of sources, targets or processes. The only I/O is reading template files.
 
 mod catalog;
+mod cycle;
 mod escape;
 mod explain;
 mod filters;
@@ -15,9 +17,11 @@ mod missing;
 mod place;
 mod scan;
 mod strict;
+mod survey;
 mod token;
 
 pub use escape::Escape;
+pub use survey::Survey;
 
 use crate::error::Complaint;
 use crate::exit::Exit;
@@ -121,7 +125,6 @@ struct File {
     path: Option<PathBuf>,
     text: String,
     map: strict::Map,
-    roots: Vec<scan::Root>,
     binds: BTreeSet<String>,
 }
 
@@ -143,34 +146,6 @@ impl Engine {
     /// The files that template `index` was read from: its own first, then what it includes and extends.
     pub fn files(&self, index: usize) -> impl Iterator<Item = &Path> {
         self.templates[index].files.iter().filter_map(|file| self.files[*file].path.as_deref())
-    }
-
-    /// A complaint for each name that template `index` uses and that is neither among `sources` nor its own.
-    pub fn unknown(&self, index: usize, sources: &BTreeSet<String>) -> Vec<Complaint> {
-        let template = &self.templates[index];
-        let mut complaints = Vec::new();
-        for &number in &template.files {
-            let file = &self.files[number];
-            let mut seen = BTreeSet::new();
-            for root in &file.roots {
-                let name = &file.text[root.name.clone()];
-                let set_elsewhere = || template.files.iter().any(|other| self.files[*other].binds.contains(name));
-                let (message, hint) = match root.bound {
-                    scan::Bound::Component => (
-                        format!("`{name}` is not an argument of this component, which sees nothing else"),
-                        format!("take it from where the component is used by adding `@{name}` to its arguments"),
-                    ),
-                    scan::Bound::No if !sources.contains(name) && !set_elsewhere() => {
-                        (format!("`{name}` is not defined"), explain::declare(name, sources.iter().map(String::as_str)))
-                    }
-                    _ => continue,
-                };
-                if seen.insert(name) {
-                    complaints.push(Complaint::new(self.placed(number, &root.name, &message)).hint(hint));
-                }
-            }
-        }
-        complaints
     }
 
     /// Renders template `index`. The same values always give the same bytes.

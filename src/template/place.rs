@@ -1,6 +1,7 @@
 //! Where something stands in a template, as people count, and the line itself with a caret under it.
 
 use super::Engine;
+use crate::error::Complaint;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use std::ops::Range;
 const WIDTH: usize = 100;
 
 /// `name:line:column: message`, and the line below it. Lines and columns count from 1; columns are characters.
-pub(super) fn message(name: &str, text: &str, at: &Range<usize>, message: &str) -> String {
+pub(super) fn complaint(name: &str, text: &str, at: &Range<usize>, message: &str) -> Complaint {
     let start = floor(text, at.start);
     let end = floor(text, at.end).max(start);
     let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
@@ -25,7 +26,7 @@ pub(super) fn message(name: &str, text: &str, at: &Range<usize>, message: &str) 
     // Writing to a String cannot fail.
     let _ = write!(out, "\n    {number} | {shown}\n    {:gutter$} | {:2$}", "", "", column - skipped);
     out.extend(std::iter::repeat_n('^', carets.min(WIDTH)));
-    out
+    Complaint::new(out).at(name, Some((number, column + 1)))
 }
 
 /// The nearest character boundary at or before an offset.
@@ -34,16 +35,20 @@ fn floor(text: &str, at: usize) -> usize {
 }
 
 impl Engine {
-    /// The message for a place in a loaded file.
-    pub(super) fn placed(&self, file: usize, at: &Range<usize>, text: &str) -> String {
+    /// The complaint about a place in a loaded file.
+    pub(super) fn placed(&self, file: usize, at: &Range<usize>, text: &str) -> Complaint {
         let file = &self.files[file];
-        message(&file.name, &file.text, at, text)
+        complaint(&file.name, &file.text, at, text)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::message;
+    use super::complaint;
+
+    fn message(name: &str, text: &str, at: &std::ops::Range<usize>, words: &str) -> String {
+        complaint(name, text, at, words).message
+    }
 
     #[test]
     fn the_line_is_shown() {

@@ -7,7 +7,7 @@
 mod expression;
 
 use super::strict::{self, Edit, Path};
-use super::token::{Kind, NotTera, Token, tokenize};
+use super::token::{Kind, NotTera, Token, tokenize_partly};
 use std::ops::Range;
 
 /// What a name stands for where it is used.
@@ -23,14 +23,23 @@ pub(super) enum What {
 pub(super) struct Call {
     pub what: What,
     pub name: Range<usize>,
-    /// The names of its arguments.
-    pub args: Vec<Range<usize>>,
+    pub args: Vec<Arg>,
+}
+
+/// An argument of a call.
+#[derive(Debug)]
+pub(super) struct Arg {
+    pub name: Range<usize>,
+    /// Its value, where that is a literal and nothing else.
+    pub literal: Option<Range<usize>>,
 }
 
 /// Another file that is included or extended: the string literal with its quotes.
 #[derive(Debug)]
 pub(super) struct Link {
     pub literal: Range<usize>,
+    /// Extended, not included.
+    pub extends: bool,
 }
 
 /// Whether a name is bound in the template at the place where it is used.
@@ -65,11 +74,13 @@ pub(super) struct Scan {
     pub reads_env: bool,
 }
 
-/// Reads a template. The error is that Tera would refuse it too.
-pub(super) fn scan(text: &str) -> Result<Scan, NotTera> {
-    let tokens = tokenize(text)?;
+/// Reads a template. The error is that Tera would refuse it too, and what was found before the tag that is wrong.
+pub(super) fn scan(text: &str) -> Result<Scan, Box<Scan>> {
+    let (tokens, cut) = tokenize_partly(text);
     let mut scanner = Scanner { text, tokens, at: 0, depth: 0, blocks: vec![Block::file()], out: Scan::default() };
-    scanner.file()?;
+    if scanner.file().and(cut).is_err() {
+        return Err(Box::new(scanner.out));
+    }
     scanner.out.edits.sort_by_key(|edit| edit.at);
     Ok(scanner.out)
 }
@@ -119,10 +130,17 @@ struct Scanner<'t> {
 impl<'t> Scanner<'t> {
     fn file(&mut self) -> Result<(), NotTera> {
         while let Some(token) = self.next() {
-            match token.kind {
-                Kind::PrintStart => self.print()?,
-                Kind::TagStart => self.tag()?,
-                _ => return Err(NotTera),
+            let (roots, calls) = (self.out.roots.len(), self.out.calls.len());
+            let read = match token.kind {
+                Kind::PrintStart => self.print(),
+                Kind::TagStart => self.tag(),
+                _ => Err(NotTera),
+            };
+            if read.is_err() {
+                // Half a tag says nothing certain: `[x.y for x in list]` explains `x` only at its end.
+                self.out.roots.truncate(roots);
+                self.out.calls.truncate(calls);
+                return read;
             }
         }
         Ok(())
@@ -288,8 +306,9 @@ impl<'t> Scanner<'t> {
                 self.open(BlockKind::Other);
             }
             "include" | "extends" => {
+                let extends = self.word(keyword) == "extends";
                 let literal = self.expect(Kind::Str)?;
-                self.out.links.push(Link { literal: literal.start..literal.end });
+                self.out.links.push(Link { literal: literal.start..literal.end, extends });
             }
             "component" => return self.component_definition(),
             "break" | "continue" => {}

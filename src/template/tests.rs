@@ -280,22 +280,113 @@ fn files_include_each_other() {
     let error = engine.render(0, &context()).unwrap_err().complaint.message;
     assert!(error.starts_with(&format!("{}:1:9: `app.db.hsot`", dir.path().join("part.tera").display())), "{error}");
     let sources = BTreeSet::from(["app".to_owned(), "env".to_owned()]);
-    let unknown = engine.unknown(0, &sources);
+    let unknown = Survey::new(&inputs, shared.path(), Some(&sources)).mistakes;
     assert_eq!(unknown.len(), 1);
-    assert!(unknown[0].message.contains("lib.tera:1:8: `web` is not defined"));
-    let errors = Engine::load(&[file("round.tera", Escape::None)], shared.path()).unwrap_err();
-    assert!(errors[0].complaint.message.starts_with("round.tera: it includes itself: round.tera → round.tera"));
+    assert!(unknown[0].complaint.message.contains("lib.tera:1:8: `web` is not defined"));
     std::fs::write(dir.path().join("latin.tera"), b"caf\xe9").unwrap();
     let errors = Engine::load(&[file("latin.tera", Escape::None)], shared.path()).unwrap_err();
     assert!(errors[0].complaint.message.ends_with("byte 3 is not UTF-8") && errors[0].exit == Exit::NO_INPUT);
+}
+
+/// Writes files, looks at those whose names do not begin with `_`, and gives the mistakes without excerpts and folder.
+fn surveyed(files: &[(&str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let inputs: Vec<Input> = files
+        .iter()
+        .filter(|(name, _)| !name.starts_with('_'))
+        .map(|(name, _)| dir.path().join(name))
+        .map(|path| Input { name: path.display().to_string(), path, text: None, escape: Escape::None })
+        .collect();
+    let sources = BTreeSet::from(["app".to_owned()]);
+    let survey = Survey::new(&inputs, Path::new("/nonexistent"), Some(&sources));
+    let folder = format!("{}/", dir.path().display());
+    let line = |mistake: &LoadError| mistake.complaint.message.replace(&folder, "");
+    survey.mistakes.iter().map(|mistake| line(mistake).lines().next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn circles_of_files_are_found_however_they_are_closed() {
+    assert_eq!(surveyed(&[("a", "{% include 'a' %}")]), ["a:1:12: the file includes itself: a → a"]);
+    assert_eq!(
+        surveyed(&[("a", "{% extends 'b' %}"), ("b", "\n{% extends 'a' %}")]),
+        ["b:2:12: the file extends itself: b → a → b"]
+    );
+    // Tera looks at parents and includes separately, and would render this until its stack is full.
+    assert_eq!(
+        surveyed(&[("a", "{% extends 'b' %}"), ("b", "x{% include 'c' %}"), ("c", "{% include 'a' %}")]),
+        ["c:1:12: the file includes itself: c → a → b → c"]
+    );
+    // Twice the same file is no circle.
+    assert_eq!(
+        surveyed(&[("a", "{% include 'b' %}{% include 'c' %}"), ("b", "{% include 'c' %}"), ("c", "")]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_syntax_error_hides_nothing_that_stands_before_it() {
+    assert_eq!(
+        surveyed(&[
+            ("a", "{{ apq.x | uper }}{% include 'no' %}{{ [x.y for x in ] }}{{ never }}"),
+            ("b", "{{ aqp }}{{ 'x }}")
+        ]),
+        [
+            "a:1:4: `apq` is not defined",
+            "a:1:12: no filter is called `uper`",
+            "a:1:30: `no` is not found",
+            "a:1:54: found `]` but expected one of: integer, float, string, bool, ident, `-`, `not`, `<`, `{`, `[` or `(`",
+            "b:1:4: `aqp` is not defined",
+            "b:1:13: string opened with `'` is missing its closing `'`",
+        ]
+    );
+    // What a file that is not read to its end, or a parent that is not there, may set is not called unknown.
+    let late = "{% include '_b' %}{% set late = 1 %}{% if %}";
+    assert_eq!(surveyed(&[("a", late), ("_b", "{{ late }}{{ late | uper }}")]).len(), 2);
+    assert_eq!(surveyed(&[("a", "{% extends 'no' %}{% block x %}{{ inherited }}{% endblock %}")]).len(), 1);
+}
+
+#[test]
+fn a_shared_file_has_its_mistakes_once() {
+    assert_eq!(
+        surveyed(&[("a", "{% include 'c' %}"), ("b", "{% include 'c' %}{{ <x /> }}"), ("c", "{{ apq | uper }}")]),
+        ["c:1:4: `apq` is not defined", "c:1:10: no filter is called `uper`"]
+    );
+    let mut found = surveyed(&[("a", "{{ <x /> }}"), ("b", "{{ <y /> }}{{ <z /> }}")]);
+    found.sort();
+    assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[test]
+fn a_print_that_fails_does_not_hide_the_next() {
+    let text = "{{ app.a }}\n{{\n  app.db.hsot | upper }} {{ app.list | int }}{{ app.db.port }}\n{% for x in app.list %}{{ x.nme }}{% endfor %}\
+                {% if app.no %}{{ app.never }}{% endif %}";
+    let inputs = [input("t.tera", text, Escape::None)];
+    let survey = Survey::new(&inputs, Path::new("/nonexistent"), None);
+    let complaints = survey.render(&inputs, 0, &context()).unwrap_err();
+    let lines: Vec<&str> = complaints.iter().map(|complaint| complaint.message.lines().next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "t.tera:1:4: `app.a` is not defined in consul:config/prod/shop",
+            "t.tera:3:3: `app.db.hsot` is not defined in consul:config/prod/shop",
+            "t.tera:3:40: filter `int`: its input must be a string, not a list",
+            "t.tera:4:27: `x.nme` is not defined",
+            "t.tera:4:53: `app.no` is not defined in consul:config/prod/shop",
+        ]
+    );
+    // The line that is shown is the user's, with what was left out.
+    assert!(complaints[2].message.contains("    3 |   app.db.hsot | upper }} {{ app.list | int }}"));
 }
 
 #[test]
 fn names_that_no_source_has_are_known_without_rendering() {
     let sources = BTreeSet::from(["app".to_owned()]);
     let unknown = |text: &str| -> Vec<String> {
-        let engine = load(text, Escape::None).unwrap();
-        engine.unknown(0, &sources).iter().map(ToString::to_string).collect()
+        let survey = Survey::new(&[input("t.tera", text, Escape::None)], Path::new("/nonexistent"), Some(&sources));
+        survey.mistakes.iter().map(|mistake| mistake.complaint.to_string()).collect()
     };
     assert_eq!(
         unknown("{% for x in apq.list %}{{ x.y }}{% endfor %}{{ x }}"),
@@ -364,13 +455,13 @@ fn a_whole_tree_as_yaml() {
 
 #[test]
 fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
-    let mut text = String::new();
+    let mut text = "{% set v = 1 %}".to_owned();
     for entry in catalog::FILTERS {
-        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
+        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=v", arg.trim_end_matches('!'))).collect();
         let _ = write!(text, "{{{{ 1 | {}({}) }}}}", entry.name, args.join(","));
     }
     for entry in catalog::TESTS {
-        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=1", arg.trim_end_matches('!'))).collect();
+        let args: Vec<_> = entry.args.iter().map(|arg| format!("{}=v", arg.trim_end_matches('!'))).collect();
         let _ = write!(text, "{{% if 1 is {}({}) %}}{{% endif %}}", entry.name, args.join(","));
     }
     load(&text, Escape::None).unwrap();
@@ -383,4 +474,66 @@ fn every_filter_and_test_of_the_catalog_exists_and_no_other() {
         catalog::FUNCTIONS.len() - 1
     );
     assert!(counts.contains(&expected), "{counts}, not {expected}");
+}
+
+/// What a literal argument is refused for is refused when it is rendered, too: nothing that works is called a mistake.
+#[test]
+fn literal_arguments_are_refused_only_where_rendering_refuses_them() {
+    use catalog::Takes;
+    let right = |takes: Takes| match takes {
+        Takes::Any | Takes::Text => "'a'",
+        Takes::Word(words) => ["'ceil'", "'s'"][usize::from(words.contains(&"s"))],
+        Takes::Number => "2",
+        Takes::Flag => "true",
+    };
+    let inputs = ["'12 ab'", "12", "[1, 2]", "{'a': 1}", "[{'a': 1}]", "'2m'"];
+    let mut refused = 0;
+    for (what, entries) in [("|", catalog::FILTERS), ("is", catalog::TESTS), ("", catalog::FUNCTIONS)] {
+        for entry in entries.iter().filter(|entry| !matches!(entry.name, "fail" | "throw")) {
+            let names: Vec<&str> = entry.args.iter().map(|arg| arg.trim_end_matches('!')).collect();
+            for arg in &names {
+                let takes = catalog::takes(entry.name, arg);
+                for wrong in ["'x'", "7", "true"].into_iter().filter(|literal| takes.refuses(literal).is_some()) {
+                    refused += 1;
+                    // The value comes from a variable, so that only rendering can tell; all other arguments are right.
+                    let args: Vec<String> = names
+                        .iter()
+                        .map(|name| {
+                            if name == arg {
+                                "v".to_owned()
+                            } else {
+                                right(catalog::takes(entry.name, name)).to_owned()
+                            }
+                        })
+                        .zip(&names)
+                        .map(|(value, name)| format!("{name}={value}"))
+                        .collect();
+                    for input in inputs {
+                        let call = format!("{}({})", entry.name, args.join(", "));
+                        let call = if what.is_empty() { call } else { format!("{input} {what} {call}") };
+                        let text = format!("{{% set v = {wrong} %}}{{{{ ({call}) | json }}}}");
+                        let rendered = render_as(&text, Escape::None);
+                        assert!(rendered.is_err(), "{text}: {rendered:?}");
+                    }
+                    let literal = format!(
+                        "{{% if 1 {} %}}{{% endif %}}",
+                        match what {
+                            "|" => format!("| {}({arg}={wrong})", entry.name),
+                            "is" => format!("is {}({arg}={wrong})", entry.name),
+                            _ => format!("== {}({arg}={wrong})", entry.name),
+                        }
+                    );
+                    assert!(refused_at(&literal, arg), "{literal}");
+                }
+            }
+        }
+    }
+    assert!(refused > 60, "only {refused} were looked at");
+}
+
+/// Whether a survey names the argument.
+fn refused_at(text: &str, arg: &str) -> bool {
+    let survey = Survey::new(&[input("t.tera", text, Escape::None)], Path::new("/nonexistent"), None);
+    let said = format!("argument `{arg}` must be ");
+    survey.mistakes.iter().any(|mistake| mistake.complaint.message.contains(&said))
 }

@@ -44,14 +44,25 @@ const OPERATORS: [&str; 31] = [
 
 /// Cuts a template into the tokens inside its delimiters. Text, comments and raw blocks leave none.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, NotTera> {
+    let (tokens, whole) = tokenize_partly(text);
+    whole.map(|()| tokens)
+}
+
+/// The same, with the tokens before the place where the text stops being a template.
+pub(super) fn tokenize_partly(text: &str) -> (Vec<Token>, Result<(), NotTera>) {
     let mut tokens = Vec::with_capacity(text.len() / 8);
+    let whole = cut(text, &mut tokens);
+    (tokens, whole)
+}
+
+fn cut(text: &str, tokens: &mut Vec<Token>) -> Result<(), NotTera> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(marker) = find_marker(bytes, at) {
         match bytes[marker + 1] {
             b'{' => {
                 tokens.push(Token { kind: Kind::PrintStart, start: marker, end: marker + 2 });
-                at = inside(text, skip_dash(bytes, marker + 2), "}}", Kind::PrintEnd, &mut tokens)?;
+                at = inside(text, skip_dash(bytes, marker + 2), "}}", Kind::PrintEnd, tokens)?;
             }
             b'%' => {
                 if let Some(end) = raw_block(text, marker + 2)? {
@@ -59,7 +70,7 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, NotTera> {
                     continue;
                 }
                 tokens.push(Token { kind: Kind::TagStart, start: marker, end: marker + 2 });
-                at = inside(text, skip_dash(bytes, marker + 2), "%}", Kind::TagEnd, &mut tokens)?;
+                at = inside(text, skip_dash(bytes, marker + 2), "%}", Kind::TagEnd, tokens)?;
             }
             _ => {
                 let body = skip_dash(bytes, marker + 2);
@@ -67,7 +78,7 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, NotTera> {
             }
         }
     }
-    Ok(tokens)
+    Ok(())
 }
 
 fn find_marker(bytes: &[u8], from: usize) -> Option<usize> {

@@ -123,8 +123,8 @@ impl Worker<'_> {
         match health {
             Health::Ready => self.control.tell(&ToInit::Ready { process, pid }),
             Health::NotReady(complaint) => {
-                let message = format!("process `{process}` is not ready: {}", complaint.message);
-                self.complain(&[Complaint { message, hint: complaint.hint }], now);
+                let complaint = complaint.reworded(|message| format!("process `{process}` is not ready: {message}"));
+                self.complain(&[complaint], now);
             }
             Health::Unhealthy(complaint) => {
                 self.control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message });

@@ -109,10 +109,12 @@ impl Worker<'_> {
             return Err(Failure { exit: self.exit_of_start(), complaints: self.missing() });
         }
         if say {
-            for Complaint { message, hint } in self.missing() {
-                // What follows the first line is an excerpt of the template.
-                let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
-                let line = Complaint { message: format!("{first} ({progress}){rest}"), hint };
+            for complaint in self.missing() {
+                let line = complaint.reworded(|message| {
+                    // What follows the first line is an excerpt of the template.
+                    let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
+                    format!("{first} ({progress}){rest}")
+                });
                 crate::warn!("{line}");
             }
         }

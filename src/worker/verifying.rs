@@ -143,7 +143,7 @@ impl Worker<'_> {
         self.settle_if_nobody_is_told(index);
         let message = format!("{}: not verified within {within:?}, so {back}: {}", named(plan), reason.message);
         let hint = "the refused content is not published again until an input changes".to_owned();
-        let complaint = Complaint { message, hint: reason.hint.or(Some(hint)) };
+        let complaint = Complaint { message, hint: reason.hint.or(Some(hint)), at: None };
         self.groups[index].trouble = Some(complaint.clone());
         super::metrics::count(&mut self.counts.unverified, index);
         self.complain(&[complaint], now);

@@ -1,6 +1,6 @@
 //! Expressions: which paths they use, and what becomes of each.
 
-use super::{BlockKind, Call, Root, Scanner, Shape, What};
+use super::{Arg, BlockKind, Call, Root, Scanner, Shape, What};
 use crate::template::strict::{self, Path};
 use crate::template::token::{Kind, NotTera, Token};
 use std::ops::Range;
@@ -296,8 +296,8 @@ impl Scanner<'_> {
         if self.take_op("(") {
             while !self.take_op(")") {
                 let arg = self.expect(Kind::Ident)?;
-                args.push(arg.start..arg.end);
                 self.op("=")?;
+                let first = self.at;
                 if let Shape::Path(path) = self.expression(true)? {
                     if what == What::Filter && self.word(name) == "default" && self.word(arg) == "value" {
                         fallback = Some(path);
@@ -305,6 +305,9 @@ impl Scanner<'_> {
                         strict::used(&path, false, self.text, &mut self.out.edits);
                     }
                 }
+                let alone = self.tokens.get(first).filter(|_| self.at == first + 1);
+                let literal = alone.filter(|token| matches!(token.kind, Kind::Str | Kind::Literal));
+                args.push(Arg { name: arg.start..arg.end, literal: literal.map(|token| token.start..token.end) });
                 if !self.take_op(",") && !self.is_op(0, ")") {
                     return Err(NotTera);
                 }
