@@ -211,15 +211,14 @@ fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<Str
 }
 
 fn probes(reader: &mut Reader<'_>, tree: &Table, extra: &options::Extra) -> Vec<Probe> {
-    let mut texts = reader.strings(tree, "wait_for").unwrap_or_default();
-    for item in &extra.wait_for {
-        texts.extend(reader.nonempty("wait_for", item).map(|text| (text, item.spot)));
-    }
+    let written = reader.items(tree, "wait_for").unwrap_or_default();
     let mut probes = Vec::new();
-    for (text, spot) in texts {
-        match Probe::parse(&text) {
+    for item in written.iter().chain(&extra.wait_for) {
+        // What is no text, is empty or has a wrong reference was said.
+        let (Some(_), tree::Raw::Text(text)) = (reader.nonempty("wait_for", item), &item.raw) else { continue };
+        match Probe::parse_expanding(text, |part| expand::expand(part, reader.environment)) {
             Ok(probe) => probes.push(probe),
-            Err(complaint) => reader.mistakes.add(spot, complaint),
+            Err(complaint) => reader.mistakes.add(item.spot, complaint),
         }
     }
     probes

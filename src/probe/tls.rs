@@ -1,13 +1,17 @@
 //! TLS for an `https:` probe: rustls over the same plain socket, no runtime.
 
 use super::Down;
-use super::http::Timed;
+use super::stream::Timed;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 /// A client's end that has not shaken hands yet; the first write does.
-pub(super) fn client(host: &str, stream: Timed) -> Result<StreamOwned<ClientConnection, Timed>, Down> {
+pub(super) fn client(
+    host: &str,
+    stream: Timed<TcpStream>,
+) -> Result<StreamOwned<ClientConnection, Timed<TcpStream>>, Down> {
     let name =
         ServerName::try_from(host.to_owned()).map_err(|_| Down::new("its host cannot be the name of a certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

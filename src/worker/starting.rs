@@ -6,13 +6,16 @@ use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
+use crate::probe::Group;
 use crate::source::layers::State;
 use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// How long one try may take.
+/// How long one try may take. What does not answer a connection for so long is asked anew.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same of a program, which has to start first; a JVM may.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
@@ -46,14 +49,16 @@ impl Worker<'_> {
         })
     }
 
-    /// Starts the probes of the start gate: each on its own thread until it is up.
+    /// Starts the probes of the start gate: each on its own thread until it is up, so that one that hangs holds up no
+    /// other, and none overlaps itself.
     pub(super) fn start_probes(&mut self) {
         for &index in self.gate_probes.keys() {
             let probe = &self.plan.wait_for[index];
-            let (probe, feed) = (probe.clone(), self.sender.clone());
+            let (probe, feed, surroundings) = (probe.clone(), self.sender.clone(), self.probe_surroundings());
+            let timeout = if probe.runs_program() { PROGRAM_TIMEOUT } else { PROBE_TIMEOUT };
             super::thread("probe", move || {
                 loop {
-                    let outcome = probe.check(PROBE_TIMEOUT);
+                    let outcome = probe.check_in(timeout, &surroundings);
                     let up = outcome.is_ok();
                     if feed.send(Event::Probe(index, outcome)).is_err() || up {
                         return;
@@ -61,6 +66,20 @@ impl Worker<'_> {
                     std::thread::sleep(PROBE_EVERY);
                 }
             });
+        }
+    }
+
+    /// What a probe's program gets, as checks and reload commands do; init ends its group when this worker dies.
+    pub(super) fn probe_surroundings(&self) -> crate::probe::Surroundings {
+        let control = self.control.clone();
+        crate::probe::Surroundings {
+            env_remove: self.hidden.clone(),
+            dir: self.surroundings.directory.clone(),
+            data_limit: self.surroundings.data_limit,
+            groups: Some(Box::new(move |group| match group {
+                Group::Begins(pgid) => control.tell(&ToInit::Command(pgid)),
+                Group::Ended(pgid) => control.tell(&ToInit::CommandEnded(pgid)),
+            })),
         }
     }
 
