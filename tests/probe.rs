@@ -7,6 +7,9 @@ mod fcgi;
 #[path = "probe/programs.rs"]
 mod programs;
 mod support;
+#[cfg(feature = "net")]
+#[path = "probe/tls.rs"]
+mod tls;
 #[path = "probe/wait_for.rs"]
 mod wait_for;
 
@@ -162,4 +165,23 @@ fn one_probe_needs_no_thread_and_no_child() {
         let trace = read(&log);
         assert!(trace.contains("execve(") && !trace.contains("clone") && !trace.contains("fork"), "{uri}\n{trace}");
     }
+}
+
+/// Every HEALTHCHECK that the documentation shows is one that proem understands.
+#[test]
+fn the_documented_healthchecks_are_probes() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for page in ["docs/reference/probes.md", "README.md"] {
+        for line in read(&root.join(page)).lines().filter(|line| line.starts_with("HEALTHCHECK ")) {
+            let list = line.split_once("CMD ").expect("CMD").1;
+            let words: Vec<String> = serde_json::from_str(list).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(words[..2], ["/proem", "probe"], "{line}");
+            for uri in &words[2..] {
+                ::proem::probe::Probe::parse(uri).unwrap_or_else(|mistake| panic!("{line}: {mistake}"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 8, "{seen}");
 }

@@ -313,9 +313,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..40usize, chunked: bool) {
-            let head: &[u8] = match chunked {
-                true => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                false => b"HTTP/1.1 200 OK\r\n",
+            let head: &[u8] = if chunked {
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            } else {
+                b"HTTP/1.1 200 OK\r\n"
             };
             let _ = read(Answer::of_http(), &bytes, size);
             let _ = read(Answer::of_http(), &[head, &bytes].concat(), size);

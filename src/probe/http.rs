@@ -5,7 +5,9 @@ use super::expect::Expect;
 use super::headers::Headers;
 use super::options::{self, Expand};
 use super::stream::{self, Timed};
-use super::{Down, host_and_port};
+#[cfg(feature = "net")]
+use super::tls::Trust;
+use super::{Down, absolute, host_and_port};
 use crate::error::Complaint;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -15,11 +17,25 @@ use std::time::Instant;
 pub(super) const FORM: &str =
     "it is written `http://HOST[:PORT]/PATH`, its own options behind `#`: `#status=200&body=ok`";
 const OPTIONS: [&str; 4] = ["status", "body", "header", "host"];
+const OPTIONS_OF_TLS: [&str; 6] = ["status", "body", "header", "host", "ca", "insecure"];
+
+#[cfg(feature = "net")]
+const CERTIFICATE: &str =
+    "`#ca=/PATH` trusts another CA, `#host=NAME` asks for another name, `#insecure` believes anybody";
+
+/// Never used: without the feature no `https:` probe can be parsed.
+#[cfg(not(feature = "net"))]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Trust {
+    ca: Option<std::path::PathBuf>,
+    insecure: bool,
+}
 
 /// What is asked of whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
-    tls: bool,
+    /// `None`: no TLS.
+    tls: Option<Trust>,
     host: String,
     port: u16,
     /// Path and query.
@@ -47,7 +63,7 @@ impl Request {
         }
         let (host, port) = host_and_port(authority)?;
         let mut request = Request {
-            tls,
+            tls: tls.then(Trust::default),
             host,
             port: port.unwrap_or(if tls { 443 } else { 80 }),
             path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
@@ -56,9 +72,24 @@ impl Request {
         };
         for (name, value) in options::read(given, expand)? {
             let taken = request.expect.option(&name, &value).or_else(|| request.headers.option(&name, &value));
-            taken.unwrap_or_else(|| Err(options::unknown(&name, &OPTIONS)))?;
+            match taken {
+                Some(taken) => taken?,
+                None => request.trust(&name, &value)?,
+            }
         }
         Ok(request)
+    }
+
+    /// The options of `https:`.
+    fn trust(&mut self, name: &str, value: &str) -> Result<(), Complaint> {
+        let Some(trust) = &mut self.tls else { return Err(options::unknown(name, &OPTIONS)) };
+        match name {
+            "ca" => trust.ca = Some(absolute(value)?),
+            "insecure" if value.is_empty() => trust.insecure = true,
+            "insecure" => return Err(Complaint::new("`insecure` takes no value")),
+            _ => return Err(options::unknown(name, &OPTIONS_OF_TLS)),
+        }
+        Ok(())
     }
 
     fn text(&self) -> String {
@@ -81,19 +112,25 @@ impl Request {
 /// Up is an answer as expected; redirections are not followed.
 pub(super) fn get(request: &Request, deadline: Instant) -> Result<(), Down> {
     let stream = Timed::new(stream::tcp(&request.host, request.port, deadline)?, deadline);
-    if request.tls { over_tls(request, stream) } else { exchange(request, stream) }
+    match &request.tls {
+        Some(trust) => over_tls(request, trust, stream),
+        None => exchange(request, stream),
+    }
 }
 
 #[cfg(feature = "net")]
-fn over_tls(request: &Request, stream: Timed<TcpStream>) -> Result<(), Down> {
+fn over_tls(request: &Request, trust: &Trust, stream: Timed<TcpStream>) -> Result<(), Down> {
     // The name that was asked for is the certificate's, too, so that a server can be probed by its address.
     let named = request.headers.named_host().and_then(|host| host_and_port(host).ok());
     let name = named.map_or_else(|| request.host.clone(), |(host, _)| host);
-    exchange(request, super::tls::client(&name, stream)?)
+    exchange(request, super::tls::client(&name, trust, stream)?).map_err(|down| {
+        let certificate = down.why.starts_with("invalid peer certificate");
+        if certificate { down.hint(CERTIFICATE) } else { down }
+    })
 }
 
 #[cfg(not(feature = "net"))]
-fn over_tls(_: &Request, _: Timed<TcpStream>) -> Result<(), Down> {
+fn over_tls(_: &Request, _: &Trust, _: Timed<TcpStream>) -> Result<(), Down> {
     Err(Down::new("this proem was built without TLS (feature `net`)"))
 }
 

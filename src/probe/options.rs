@@ -58,10 +58,6 @@ pub(super) fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn as_is(part: &str) -> Result<String, Complaint> {
-        Ok(part.to_owned())
-    }
-
     #[test]
     fn options_are_split_before_they_are_expanded() {
         let evil = |part: &str| Ok(part.replace("${X:-#&}", "1&min=0#?"));
@@ -73,6 +69,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_option() {
+        let as_is = |part: &str| Ok(part.to_owned());
         assert_eq!(read(None, &as_is).unwrap(), []);
         assert_eq!(read(Some("&&"), &as_is).unwrap(), []);
         assert_eq!(

@@ -76,11 +76,13 @@ pub(super) fn left(until: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Reads again when a signal interrupted it.
+/// Reads again when a signal interrupted it. A TLS connection that ends without a word of farewell ends all the same:
+/// whether the answer was complete, its headers tell.
 pub(super) fn read(stream: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Down> {
     loop {
         match stream.read(buffer) {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(0),
             read => return read.map_err(|e| Down::io(&e)),
         }
     }

@@ -25,7 +25,7 @@ pub struct Fpm {
 
 /// Debian's is called by its version.
 fn program() -> PathBuf {
-    let found = std::fs::read_dir("/usr/sbin").unwrap().filter_map(|entry| entry.ok()).map(|entry| entry.path());
+    let found = std::fs::read_dir("/usr/sbin").unwrap().filter_map(Result::ok).map(|entry| entry.path());
     let mut found: Vec<PathBuf> = found.filter(|path| text(path).starts_with("/usr/sbin/php-fpm")).collect();
     found.sort();
     found.pop().expect("no php-fpm on this machine: run scripts/setup")

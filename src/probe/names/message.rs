@@ -45,8 +45,7 @@ impl Reply {
         match self.code {
             0 if !self.addresses.is_empty() => Answer::Addresses(self.addresses),
             0 if self.services > 0 => Answer::Services(self.services),
-            0 => Answer::Nothing,
-            NXDOMAIN => Answer::Nothing,
+            0 | NXDOMAIN => Answer::Nothing,
             _ => Answer::Failed,
         }
     }
