@@ -20,10 +20,10 @@ use support::{folder, ports, read, text, write};
 
 /// Probes these; the one line that it says, and its code.
 fn probe(uris: &[&str]) -> (String, i32) {
-    line(Builder::new(BINARY).args(["probe"]).args(uris.iter().copied()).output())
+    line(&Builder::new(BINARY).args(["probe"]).args(uris.iter().copied()).output())
 }
 
-fn line(output: Output) -> (String, i32) {
+fn line(output: &Output) -> (String, i32) {
     assert_eq!(output.stderr, "");
     let line = output.stdout.strip_suffix('\n').expect("a line").to_owned();
     assert!(!line.contains('\n'), "{line}");
@@ -67,7 +67,7 @@ fn all_are_probed_within_one_timeout() {
     let start = Instant::now();
     let output = Builder::new(BINARY).args(["probe", "--timeout", "1s"]).args(uris).output();
     let took = start.elapsed();
-    assert_eq!(line(output), (vec![format!("{uri} is down: no answer in time"); 6].join("; "), 1));
+    assert_eq!(line(&output), (vec![format!("{uri} is down: no answer in time"); 6].join("; "), 1));
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
 }
 
@@ -95,7 +95,7 @@ fn references_are_expanded_without_a_shell() {
     let (_listener, address) = silent();
     let (host, port) = address.split_once(':').unwrap();
     let output = proem(["probe", "tcp:${DB_HOST:-127.0.0.1}:${DB_PORT}"]).env("DB_PORT", port).output();
-    assert_eq!(line(output), (format!("tcp:{host}:{port} is up"), 0));
+    assert_eq!(line(&output), (format!("tcp:{host}:{port} is up"), 0));
     let output = proem(["probe", "tcp:${DB_HOST}:1"]).output();
     assert_eq!(output.code, 64);
     assert!(output.stderr.contains("`${DB_HOST}` is not set in the environment"), "{}", output.stderr);
@@ -133,7 +133,7 @@ fn a_name_is_looked_up_without_nss() {
     let script = "mount --bind \"$1\" /etc/hosts && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
     let look_up = |uri: &str| {
         let words = ["--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", text(&hosts), text(&resolv)];
-        line(Builder::new("unshare").args(words).args([BINARY, "probe", uri]).output())
+        line(&Builder::new("unshare").args(words).args([BINARY, "probe", uri]).output())
     };
     assert_eq!(look_up("dns:db"), ("dns:db is up".to_owned(), 0));
     assert_eq!(look_up("dns:db.test?min=2"), ("dns:db.test?min=2 is up".to_owned(), 0));

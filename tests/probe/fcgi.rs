@@ -159,7 +159,7 @@ fn an_endless_answer_ends_in_time() {
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let head = record(6, b"Content-type: x\r\n\r\n");
-        let body = record(6, &[b'x'; 60_000]);
+        let body = record(6, &vec![b'x'; 60_000]);
         let mut sent = 0;
         stream.write_all(&head).unwrap();
         while stream.write_all(&body).is_ok() {
