@@ -216,16 +216,7 @@ fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<Str
 
 fn probes(reader: &mut Reader<'_>, tree: &Table, extra: &options::Extra) -> Vec<Probe> {
     let written = reader.items(tree, "wait_for").unwrap_or_default();
-    let mut probes = Vec::new();
-    for item in written.iter().chain(&extra.wait_for) {
-        // What is no text, is empty or has a wrong reference was said.
-        let (Some(_), tree::Raw::Text(text)) = (reader.nonempty("wait_for", item), &item.raw) else { continue };
-        match Probe::parse_expanding(text, |part| expand::expand(part, reader.environment)) {
-            Ok(probe) => probes.push(probe),
-            Err(complaint) => reader.mistakes.add(item.spot, complaint),
-        }
-    }
-    probes
+    written.iter().chain(&extra.wait_for).filter_map(|item| reader.probe("wait_for", item)).collect()
 }
 
 fn no_command() -> Complaint {

@@ -6,25 +6,18 @@ use crate::error::Complaint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Headers {
     host: String,
-    /// Whether it was asked for, so that it is a name that counts, and not only the address.
-    named: bool,
     more: Vec<(String, String)>,
 }
 
 impl Headers {
     /// The host alone, as the address says it.
     pub(super) fn new(host: &str) -> Headers {
-        Headers { host: host.to_owned(), named: false, more: Vec::new() }
+        Headers { host: host.to_owned(), more: Vec::new() }
     }
 
     /// As the Host header says it.
     pub(super) fn host(&self) -> &str {
         &self.host
-    }
-
-    /// The host that was asked for in the place of the address.
-    pub(super) fn named_host(&self) -> Option<&str> {
-        self.named.then_some(self.host.as_str())
     }
 
     /// All, the host first.
@@ -40,7 +33,7 @@ impl Headers {
                 Err(Complaint::new(format!("`{value}` is no host")))
             }
             "host" => {
-                (self.host, self.named) = (value.to_owned(), true);
+                value.clone_into(&mut self.host);
                 Ok(())
             }
             "header" => header(value).map(|header| self.more.push(header)),

@@ -121,8 +121,7 @@ pub(super) fn get(request: &Request, deadline: Instant) -> Result<(), Down> {
 #[cfg(feature = "net")]
 fn over_tls(request: &Request, trust: &Trust, stream: Timed<TcpStream>) -> Result<(), Down> {
     // The name that was asked for is the certificate's, too, so that a server can be probed by its address.
-    let named = request.headers.named_host().and_then(|host| host_and_port(host).ok());
-    let name = named.map_or_else(|| request.host.clone(), |(host, _)| host);
+    let name = host_and_port(request.headers.host()).map_or_else(|_| request.host.clone(), |(host, _)| host);
     exchange(request, super::tls::client(&name, trust, stream)?).map_err(|down| {
         let certificate = down.why.starts_with("invalid peer certificate");
         if certificate { down.hint(CERTIFICATE) } else { down }
