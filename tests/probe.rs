@@ -4,6 +4,8 @@
 
 #[path = "probe/fcgi.rs"]
 mod fcgi;
+#[path = "probe/health.rs"]
+mod health;
 #[path = "probe/programs.rs"]
 mod programs;
 mod support;
