@@ -48,9 +48,9 @@ enum Target {
     /// It is there, and new enough.
     File(file::File),
     /// A GET is answered as expected.
-    Http(http::Request),
+    Http(Box<http::Request>),
     /// The same of a FastCGI application.
-    Fcgi(fcgi::Request),
+    Fcgi(Box<fcgi::Request>),
     /// Program and arguments; it exits with 0.
     Exec(Vec<String>),
     /// It can be resolved.
@@ -114,9 +114,10 @@ impl Probe {
         format!("{} is up", self.text)
     }
 
-    /// Whether it runs a program, which takes longer than a look.
-    pub fn runs_program(&self) -> bool {
-        matches!(self.target, Target::Exec(_))
+    /// How long one of many tries may take: what does not answer a connection for so long is asked anew. A program has to
+    /// start first; a JVM may.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(if matches!(self.target, Target::Exec(_)) { 10 } else { 2 })
     }
 }
 
@@ -130,10 +131,12 @@ fn target(text: &str, expand: Expand<'_>) -> Result<Target, (Complaint, &'static
             .map(Target::Unix)
             .map_err(|why| (why, "it is written `unix:/PATH`")),
         "file" => file::File::parse(rest, expand).map(Target::File).map_err(|why| (why, file::FORM)),
-        "http" | "https" => {
-            http::Request::parse(scheme == "https", rest, expand).map(Target::Http).map_err(|why| (why, http::FORM))
-        }
-        "fcgi" => fcgi::Request::parse(rest, expand).map(Target::Fcgi).map_err(|why| (why, fcgi::FORM)),
+        "http" | "https" => http::Request::parse(scheme == "https", rest, expand)
+            .map(|request| Target::Http(Box::new(request)))
+            .map_err(|why| (why, http::FORM)),
+        "fcgi" => fcgi::Request::parse(rest, expand)
+            .map(|request| Target::Fcgi(Box::new(request)))
+            .map_err(|why| (why, fcgi::FORM)),
         "exec" => exec::parse(rest, expand).map(Target::Exec).map_err(|why| (why, exec::FORM)),
         "dns" => dns::Query::parse(rest, expand).map(Target::Dns).map_err(|why| (why, dns::FORM)),
         _ => Err((Complaint::new("its scheme is missing or unknown"), SCHEMES)),

@@ -12,11 +12,6 @@ use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// How long one try may take. What does not answer a connection for so long is asked anew.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same of a program, which has to start first; a JVM may.
-const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
@@ -55,10 +50,9 @@ impl Worker<'_> {
         for &index in self.gate_probes.keys() {
             let probe = &self.plan.wait_for[index];
             let (probe, feed, surroundings) = (probe.clone(), self.sender.clone(), self.probe_surroundings());
-            let timeout = if probe.runs_program() { PROGRAM_TIMEOUT } else { PROBE_TIMEOUT };
             super::thread("probe", move || {
                 loop {
-                    let outcome = probe.check_in(timeout, &surroundings);
+                    let outcome = probe.check_in(probe.patience(), &surroundings);
                     let up = outcome.is_ok();
                     if feed.send(Event::Probe(index, outcome)).is_err() || up {
                         return;
