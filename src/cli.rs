@@ -280,12 +280,13 @@ enum Sub {
         #[arg(long, value_name = "FORMAT")]
         format: Option<String>,
     },
-    /// Exit 0 when all of these are up, else 1
+    /// Exit 0 when all of these are up, else 1: for HEALTHCHECK; says which are not, in one line
     Probe {
-        /// What is probed: `tcp:HOST:PORT`, `http://HOST/PATH`, `unix:PATH` or `file:PATH`
+        /// What is probed: `tcp:HOST:PORT`, `http[s]://HOST/PATH`, `unix:PATH`, `fcgi:HOST:PORT/PATH`, `file:PATH`,
+        /// `exec:PROGRAM` or `dns:NAME`
         #[arg(required = true, value_name = "URI")]
         uris: Vec<String>,
-        /// How long one attempt may take; to wait until something is up, there is `--wait-for` [default: 5s]
+        /// How long all of them together may take; to wait until something is up, there is `--wait-for` [default: 5s]
         #[arg(long, value_name = "DURATION")]
         timeout: Option<String>,
     },

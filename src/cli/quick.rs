@@ -75,6 +75,10 @@ pub(super) fn parse(line: &[OsString]) -> Option<Definition> {
         End::Command => return Some(definition(argv(), None)),
         End::Word(word) => word,
     };
+    if word == "probe" {
+        let (uris, timeout) = probe(&mut rest)?;
+        return Some(definition(Vec::new(), Some(Sub::Probe { uris, timeout })));
+    }
     let mut later = Found::default();
     let end = section(&mut rest, &mut later)?;
     let argv = match end {
@@ -90,6 +94,27 @@ pub(super) fn parse(line: &[OsString]) -> Option<Definition> {
         _ => return None,
     };
     Some(definition(Vec::new(), Some(command)))
+}
+
+/// What follows `probe`: a HEALTHCHECK runs it every few seconds.
+fn probe<'a>(rest: &mut impl Iterator<Item = &'a OsString>) -> Option<(Vec<String>, Option<String>)> {
+    let (mut uris, mut timeout) = (Vec::new(), None);
+    while let Some(arg) = rest.next() {
+        let arg = arg.to_str()?;
+        let value = match arg.strip_prefix("--timeout") {
+            Some("") => rest.next()?.to_str()?,
+            Some(attached) => attached.strip_prefix('=')?,
+            None if arg.is_empty() || arg.starts_with('-') => return None,
+            None => {
+                uris.push(arg.to_owned());
+                continue;
+            }
+        };
+        if value.is_empty() || value.starts_with('-') || timeout.replace(value.to_owned()).is_some() {
+            return None;
+        }
+    }
+    (!uris.is_empty()).then_some((uris, timeout))
 }
 
 /// How a section of options ends.
@@ -183,6 +208,9 @@ mod tests {
             "--log warn render --once -t a:b",
             "render --watch --template=a:b",
             "run --once",
+            "probe tcp:db:5432 unix:/x",
+            "probe --timeout 2s file:/x",
+            "--log warn probe file:/x --timeout=2s fcgi:h:9000/ping",
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert!(agrees(&words).is_some(), "{line}");

@@ -130,8 +130,7 @@ fn ready(reader: &mut Reader<'_>, item: &Item) -> Option<(Readiness, Option<Read
     };
     let table = match &item.raw {
         Raw::Text(_) => {
-            let text = reader.nonempty("ready", item)?;
-            return by_probe(parse(reader, &text, item.spot)?, READY_EVERY, PROBE_TIMEOUT);
+            return by_probe(reader.probe("ready", item)?, READY_EVERY, PROBE_TIMEOUT);
         }
         Raw::Table(table) => table,
         raw => {
@@ -177,19 +176,7 @@ fn alive(reader: &mut Reader<'_>, table: &Table) -> Option<AlivePlan> {
 }
 
 fn probe(reader: &mut Reader<'_>, table: &Table) -> Option<Probe> {
-    let item = table.get("probe")?;
-    let text = reader.nonempty("probe", item)?;
-    parse(reader, &text, item.spot)
-}
-
-fn parse(reader: &mut Reader<'_>, text: &str, spot: Spot) -> Option<Probe> {
-    match Probe::parse(text) {
-        Ok(probe) => Some(probe),
-        Err(complaint) => {
-            reader.mistakes.add(spot, complaint);
-            None
-        }
-    }
+    reader.probe("probe", table.get("probe")?)
 }
 
 /// Names in `after` that there are not, and processes that wait for each other.

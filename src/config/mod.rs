@@ -250,18 +250,8 @@ fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<Str
 }
 
 fn probes(reader: &mut Reader<'_>, tree: &Table, extra: &options::Extra) -> Vec<Probe> {
-    let mut texts = reader.strings(tree, "wait_for").unwrap_or_default();
-    for item in &extra.wait_for {
-        texts.extend(reader.nonempty("wait_for", item).map(|text| (text, item.spot)));
-    }
-    let mut probes = Vec::new();
-    for (text, spot) in texts {
-        match Probe::parse(&text) {
-            Ok(probe) => probes.push(probe),
-            Err(complaint) => reader.mistakes.add(spot, complaint),
-        }
-    }
-    probes
+    let written = reader.items(tree, "wait_for").unwrap_or_default();
+    written.iter().chain(&extra.wait_for).filter_map(|item| reader.probe("wait_for", item)).collect()
 }
 
 fn no_command() -> Complaint {

@@ -6,6 +6,7 @@ use super::{expand, units};
 use crate::error::Complaint;
 use crate::nearest::suggestion;
 use crate::os::{environ::Environment, signals};
+use crate::probe::Probe;
 use std::time::Duration;
 
 /// Reads items, collecting mistakes.
@@ -215,17 +216,36 @@ impl Reader<'_> {
 
     /// A list of strings that are not empty; one string is a list of one.
     pub fn strings(&mut self, table: &Table, key: &str) -> Option<Vec<(String, Spot)>> {
+        let items = self.items(table, key)?;
+        Some(items.iter().filter_map(|item| Some((self.nonempty(key, item)?, item.spot))).collect())
+    }
+
+    /// A probe, split before it is expanded.
+    pub fn probe(&mut self, key: &str, item: &Item) -> Option<Probe> {
+        // What is no text, is empty or has a wrong reference is said by this.
+        self.nonempty(key, item)?;
+        let Raw::Text(text) = &item.raw else { return None };
+        match Probe::parse_expanding(text, |part| expand::expand(part, self.environment)) {
+            Ok(probe) => Some(probe),
+            Err(complaint) => {
+                self.mistakes.add(item.spot, complaint);
+                None
+            }
+        }
+    }
+
+    /// The items of a list of strings; one string is a list of one.
+    pub fn items<'t>(&mut self, table: &'t Table, key: &str) -> Option<&'t [Item]> {
         let item = table.get(key)?;
-        let items = match &item.raw {
-            Raw::List(items) => items.as_slice(),
-            Raw::Text(_) => std::slice::from_ref(item),
+        match &item.raw {
+            Raw::List(items) => Some(items.as_slice()),
+            Raw::Text(_) => Some(std::slice::from_ref(item)),
             raw => {
                 self.mistakes
                     .add(item.spot, Complaint::new(format!("`{key}` is {}, not a list of strings", raw.describe())));
-                return None;
+                None
             }
-        };
-        Some(items.iter().filter_map(|item| Some((self.nonempty(key, item)?, item.spot))).collect())
+        }
     }
 
     /// A command: program and arguments. A shell line is refused, because no shell runs it.

@@ -120,7 +120,7 @@ impl Shape {
 /// The keys of `ready` of which there is one.
 const WAYS: [&str; 3] = ["probe", "fd", "notify"];
 /// A probe's scheme; the rest depends on that.
-const PROBE: &str = "(?:tcp|http|https|unix|file):.+";
+const PROBE: &str = "(?:tcp|http|https|unix|file|fcgi|exec|dns):.+";
 /// Without units, for limits that count something else than bytes.
 const UNLIMITED: &str = "unlimited|infinity|-1";
 
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn numbers_are_told_by_their_digits() {
         for (least, most) in [(0, 255), (1, 64), (0, 1000), (3, 1023), (7, 7), (99, 101)] {
-            let pattern = regex::Regex::new(&exactly(&numbers(least, most))).unwrap();
+            let pattern = regex_lite::Regex::new(&exactly(&numbers(least, most))).unwrap();
             for number in 0..2000 {
                 assert_eq!(
                     pattern.is_match(&number.to_string()),

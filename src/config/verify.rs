@@ -3,8 +3,7 @@
 use super::known::{self, VERIFY};
 use super::plan::{ReloadChoice, ReloadPlan, VerifyPlan, VerifyWhat};
 use super::read::Reader;
-use super::tree::{Item, Raw, Table};
-use crate::probe::Probe;
+use super::tree::{Raw, Table};
 use std::time::Duration;
 
 /// How long a verify is tried, unless something else is stated.
@@ -32,7 +31,7 @@ pub fn verify(reader: &mut Reader<'_>, table: &Table, reload: &ReloadChoice) -> 
         reader.wrong(item.spot, "`verify` never runs: `reload` is `exit`, which ends the container", hint);
     }
     let what = match (inner.get("probe"), inner.get("run")) {
-        (Some(probe), None) => VerifyWhat::Probe(self::probe(reader, probe)?),
+        (Some(probe), None) => VerifyWhat::Probe(reader.probe("probe", probe)?),
         (None, Some(_)) => VerifyWhat::Run(reader.command(inner, "run")?),
         // A slip of the pen, which was reported.
         (None, None) if inner.in_order().iter().any(|(key, _)| !known::has(VERIFY, key)) => return None,
@@ -46,15 +45,4 @@ pub fn verify(reader: &mut Reader<'_>, table: &Table, reload: &ReloadChoice) -> 
         }
     };
     Some(VerifyPlan { what, within })
-}
-
-fn probe(reader: &mut Reader<'_>, item: &Item) -> Option<Probe> {
-    let text = reader.nonempty("probe", item)?;
-    match Probe::parse(&text) {
-        Ok(probe) => Some(probe),
-        Err(complaint) => {
-            reader.mistakes.add(item.spot, complaint);
-            None
-        }
-    }
 }

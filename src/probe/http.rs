@@ -1,162 +1,149 @@
-//! One GET, by hand: what a HEALTHCHECK needs of HTTP is a status line.
+//! One GET, by hand: what a HEALTHCHECK needs of HTTP is a status line, and at most the beginning of a body.
 
-use super::{Down, connect, host_and_port};
-use std::io::{ErrorKind, Read, Write};
+use super::answer::Answer;
+use super::expect::Expect;
+use super::headers::Headers;
+use super::options::{self, Expand};
+use super::stream::{self, Timed};
+#[cfg(feature = "net")]
+use super::tls::Trust;
+use super::{Down, absolute, host_and_port};
+use crate::error::Complaint;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-/// Of the answer's head; more is not read.
-const MAX_HEAD: usize = 16 << 10;
+pub(super) const FORM: &str =
+    "it is written `http://HOST[:PORT]/PATH`, its own options behind `#`: `#status=200&body=ok`";
+const OPTIONS: [&str; 4] = ["status", "body", "header", "host"];
+const OPTIONS_OF_TLS: [&str; 6] = ["status", "body", "header", "host", "ca", "insecure"];
+
+#[cfg(feature = "net")]
+const CERTIFICATE: &str =
+    "`#ca=/PATH` trusts another CA, `#host=NAME` asks for another name, `#insecure` believes anybody";
+
+/// Never used: without the feature no `https:` probe can be parsed.
+#[cfg(not(feature = "net"))]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Trust {
+    ca: Option<std::path::PathBuf>,
+    insecure: bool,
+}
 
 /// What is asked of whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
-    tls: bool,
+    /// `None`: no TLS.
+    tls: Option<Trust>,
     host: String,
     port: u16,
-    /// As the Host header says it.
-    authority: String,
     /// Path and query.
     path: String,
+    headers: Headers,
+    expect: Expect,
 }
 
 impl Request {
     /// Parses what follows `http:` or `https:`.
-    pub(super) fn parse(tls: bool, rest: &str) -> Result<Request, String> {
-        let rest = rest.strip_prefix("//").ok_or("`//` is expected after the scheme")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
+    pub(super) fn parse(tls: bool, rest: &str, expand: Expand<'_>) -> Result<Request, Complaint> {
+        let (url, given) = options::split(rest, '#');
+        let url = expand(url)?;
+        let url = url.strip_prefix("//").ok_or_else(|| Complaint::new("`//` is expected after the scheme"))?;
+        let (authority, path) = url.split_at(url.find(['/', '?']).unwrap_or(url.len()));
         if authority.contains('@') {
-            return Err("a user and password in it are not sent; probe a path that needs none".to_owned());
+            return Err(Complaint::new("a user and password in it are not sent; probe a path that needs none")
+                .hint("or send a header: `#header=Authorization:Basic …`"));
         }
-        let path = path.split('#').next().unwrap_or_default();
         if path.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
-            return Err("its path must be percent-encoded".to_owned());
+            return Err(Complaint::new("its path must be percent-encoded"));
         }
         if tls && cfg!(not(feature = "net")) {
-            return Err("this proem was built without TLS (feature `net`)".to_owned());
+            return Err(Complaint::new("this proem was built without TLS (feature `net`)"));
         }
         let (host, port) = host_and_port(authority)?;
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Request {
-            tls,
+        let mut request = Request {
+            tls: tls.then(Trust::default),
             host,
             port: port.unwrap_or(if tls { 443 } else { 80 }),
-            authority: authority.to_owned(),
-            path,
-        })
+            path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+            headers: Headers::new(authority),
+            expect: Expect::default(),
+        };
+        for (name, value) in options::read(given, expand)? {
+            let taken = request.expect.option(&name, &value).or_else(|| request.headers.option(&name, &value));
+            match taken {
+                Some(taken) => taken?,
+                None => request.trust(&name, &value)?,
+            }
+        }
+        Ok(request)
+    }
+
+    /// The options of `https:`.
+    fn trust(&mut self, name: &str, value: &str) -> Result<(), Complaint> {
+        let Some(trust) = &mut self.tls else { return Err(options::unknown(name, &OPTIONS)) };
+        match name {
+            "ca" => trust.ca = Some(absolute(value)?),
+            "insecure" if value.is_empty() => trust.insecure = true,
+            "insecure" => return Err(Complaint::new("`insecure` takes no value")),
+            _ => return Err(options::unknown(name, &OPTIONS_OF_TLS)),
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("GET {} HTTP/1.1\r\n", self.path);
+        for (name, value) in self.headers.all() {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{name}: {value}\r\n");
+        }
+        // What a header of one's own says in their place counts.
+        for (name, value) in [("User-Agent", concat!("proem/", env!("CARGO_PKG_VERSION"))), ("Accept", "*/*")] {
+            if !self.headers.all().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+                let _ = write!(text, "{name}: {value}\r\n");
+            }
+        }
+        text.push_str("Connection: close\r\n\r\n");
+        text
     }
 }
 
-/// Up is an answer of 200 to 399; redirections are not followed.
+/// Up is an answer as expected; redirections are not followed.
 pub(super) fn get(request: &Request, deadline: Instant) -> Result<(), Down> {
-    let stream = Timed { stream: connect(&request.host, request.port, deadline)?, deadline };
-    let status = if request.tls { over_tls(request, stream)? } else { exchange(request, stream)? };
-    if (200..400).contains(&status) { Ok(()) } else { Err(Down::new(format!("status {status}"))) }
+    let stream = Timed::new(stream::tcp(&request.host, request.port, deadline)?, deadline);
+    match &request.tls {
+        Some(trust) => over_tls(request, trust, stream),
+        None => exchange(request, stream),
+    }
 }
 
 #[cfg(feature = "net")]
-fn over_tls(request: &Request, stream: Timed) -> Result<u16, Down> {
-    exchange(request, super::tls::client(&request.host, stream)?)
+fn over_tls(request: &Request, trust: &Trust, stream: Timed<TcpStream>) -> Result<(), Down> {
+    // The name that was asked for is the certificate's, too, so that a server can be probed by its address.
+    let name = host_and_port(request.headers.host()).map_or_else(|_| request.host.clone(), |(host, _)| host);
+    exchange(request, super::tls::client(&name, trust, stream)?).map_err(|down| {
+        let certificate = down.why.starts_with("invalid peer certificate");
+        if certificate { down.hint(CERTIFICATE) } else { down }
+    })
 }
 
 #[cfg(not(feature = "net"))]
-fn over_tls(_: &Request, _: Timed) -> Result<u16, Down> {
+fn over_tls(_: &Request, _: &Trust, _: Timed<TcpStream>) -> Result<(), Down> {
     Err(Down::new("this proem was built without TLS (feature `net`)"))
 }
 
-fn exchange(request: &Request, mut stream: impl Read + Write) -> Result<u16, Down> {
-    let version = env!("CARGO_PKG_VERSION");
-    let Request { authority, path, .. } = request;
-    let text = format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: proem/{version}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(|e| Down::io(&e))?;
-    let mut head = Vec::new();
-    let mut buffer = [0; 1024];
+fn exchange(request: &Request, mut stream: impl Read + Write) -> Result<(), Down> {
+    stream.write_all(request.text().as_bytes()).and_then(|()| stream.flush()).map_err(|e| Down::io(&e))?;
+    let mut answer = Answer::of_http();
+    let mut buffer = [0; 4096];
     loop {
-        if let Some(status) = final_status(&head)? {
-            return Ok(status);
+        if request.expect.decided(&answer) {
+            return request.expect.verdict(&answer);
         }
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(Down::new("it closed the connection without an answer")),
-            Ok(_) if head.len() > MAX_HEAD => return Err(Down::new("its answer is not HTTP")),
-            Ok(n) => head.extend_from_slice(&buffer[..n]),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(Down::io(&e)),
+        match stream::read(&mut stream, &mut buffer)? {
+            0 => answer.end()?,
+            n => answer.take(&buffer[..n])?,
         }
-    }
-}
-
-/// The status of the first answer that is not an interim one (1xx); `None`: more must be read.
-fn final_status(mut head: &[u8]) -> Result<Option<u16>, Down> {
-    loop {
-        let Some(end) = head.iter().position(|b| *b == b'\n') else {
-            let start = &head[..head.len().min(5)];
-            return if b"HTTP/".starts_with(start) { Ok(None) } else { Err(Down::new("its answer is not HTTP")) };
-        };
-        let line = std::str::from_utf8(&head[..end]).unwrap_or_default();
-        let mut words = line.split_ascii_whitespace();
-        let (version, status) = (words.next().unwrap_or_default(), words.next().and_then(|word| word.parse().ok()));
-        match status {
-            Some(status @ 200..=999) if version.starts_with("HTTP/1.") => return Ok(Some(status)),
-            Some(100..=199) if version.starts_with("HTTP/1.") => {}
-            _ => return Err(Down::new("its answer is not HTTP")),
-        }
-        match head.windows(4).position(|four| four == b"\r\n\r\n") {
-            Some(at) => head = &head[at + 4..],
-            None => return Ok(None),
-        }
-    }
-}
-
-/// A stream whose every read and write ends at one deadline: a server that sends a byte a second is not up for ever.
-#[derive(Debug)]
-pub(super) struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> std::io::Result<Option<std::time::Duration>> {
-        match self.deadline.saturating_duration_since(Instant::now()) {
-            left if left.is_zero() => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        self.stream.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_final_status_is_found_behind_interim_ones() {
-        let status = |head: &str| final_status(head.as_bytes()).map_err(|down| down.why);
-        assert_eq!(status(""), Ok(None));
-        assert_eq!(status("HTTP/1.1 20"), Ok(None));
-        assert_eq!(status("HTTP/1.1 204 No Content\r\n"), Ok(Some(204)));
-        assert_eq!(status("HTTP/1.1 103 Early Hints\r\nLink: x\r\n"), Ok(None));
-        assert_eq!(status("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503 x\r\n"), Ok(Some(503)));
-        assert!(status("SSH-2.0-OpenSSH").is_err());
-        assert!(status("HTTP/1.1 abc\r\n").is_err());
     }
 }

@@ -5,6 +5,7 @@
 mod message;
 
 use super::Down;
+use super::stream::left;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -32,10 +33,51 @@ pub(super) struct Names {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
     Addresses(Vec<IpAddr>),
+    /// So many SRV records.
+    Services(usize),
     /// The name is not there, or has no address.
     Nothing,
     /// It cannot say; another may.
     Failed,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Addresses of both families.
+    Any,
+    A,
+    Aaaa,
+    Srv,
+}
+
+impl Kind {
+    fn records(self) -> &'static [u16] {
+        match self {
+            Kind::Any => &[message::A, message::AAAA],
+            Kind::A => &[message::A],
+            Kind::Aaaa => &[message::AAAA],
+            Kind::Srv => &[message::SRV],
+        }
+    }
+
+    fn takes(self, address: &IpAddr) -> bool {
+        match self {
+            Kind::Any => true,
+            Kind::A => address.is_ipv4(),
+            Kind::Aaaa => address.is_ipv6(),
+            Kind::Srv => false,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Kind::Any => "address",
+            Kind::A => "IPv4 address",
+            Kind::Aaaa => "IPv6 address",
+            Kind::Srv => "SRV record",
+        }
+    }
 }
 
 impl Names {
@@ -82,32 +124,52 @@ impl Names {
 
     /// Every address of a host, at least one; IPv4 first, as most that listens in containers does.
     pub(super) fn look_up(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, Down> {
-        let here = self.in_hosts(host);
-        if !here.is_empty() {
-            return Ok(here);
+        match self.find(host, Kind::Any, deadline)? {
+            Answer::Addresses(addresses) => Ok(addresses),
+            _ => Err(nothing(host, Kind::Any)),
         }
+    }
+
+    /// How many addresses or records of a kind a name has, at least one.
+    pub(super) fn count(&self, name: &str, kind: Kind, deadline: Instant) -> Result<usize, Down> {
+        match self.find(name, kind, deadline)? {
+            Answer::Addresses(addresses) => Ok(addresses.len()),
+            Answer::Services(count) => Ok(count),
+            Answer::Nothing | Answer::Failed => Err(nothing(name, kind)),
+        }
+    }
+
+    fn find(&self, host: &str, kind: Kind, deadline: Instant) -> Result<Answer, Down> {
+        let mut here = self.in_hosts(host);
         let bare = host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 6761: never asked of a server.
-        if bare == "localhost" || bare.ends_with(".localhost") {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        let local = bare == "localhost" || bare.ends_with(".localhost");
+        if here.is_empty() && local {
+            here = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        }
+        here.retain(|address| kind.takes(address));
+        if !here.is_empty() {
+            return Ok(Answer::Addresses(here));
+        }
+        if local {
+            return Err(nothing(host, kind));
         }
         if self.servers.is_empty() {
             let down = Down::new(format!("`{host}` is not in /etc/hosts, and /etc/resolv.conf names no server"));
-            return Err(Down { hint: Some("use an address, or give the container a nameserver".to_owned()), ..down });
+            return Err(down.hint("use an address, or give the container a nameserver"));
         }
         let mut failed = false;
         for name in self.candidates(host) {
-            match self.ask_all(&name, deadline) {
-                Answer::Addresses(addresses) => return Ok(addresses),
+            match self.ask_all(&name, kind, deadline) {
                 Answer::Nothing => {}
                 Answer::Failed => failed = true,
+                found => return Ok(found),
             }
             if Instant::now() >= deadline {
                 return Err(Down::new(format!("`{host}` was not resolved in time")));
             }
         }
-        let why = if failed { "no nameserver could resolve" } else { "there is no address for" };
-        Err(Down::new(format!("{why} `{host}`")))
+        Err(if failed { Down::new(format!("no nameserver could resolve `{host}`")) } else { nothing(host, kind) })
     }
 
     fn in_hosts(&self, host: &str) -> Vec<IpAddr> {
@@ -136,14 +198,15 @@ impl Names {
         names
     }
 
-    fn ask_all(&self, name: &str, deadline: Instant) -> Answer {
+    fn ask_all(&self, name: &str, kind: Kind, deadline: Instant) -> Answer {
         let mut addresses = Vec::new();
         let mut failed = false;
-        for kind in [message::A, message::AAAA] {
+        for record in kind.records() {
             // A server that swallows questions for IPv6 must not cost the time to use an IPv4 address.
             let deadline = if addresses.is_empty() { deadline } else { deadline.min(Instant::now() + AFTER_IPV4) };
-            match self.ask(name, kind, deadline) {
+            match self.ask(name, *record, deadline) {
                 Answer::Addresses(found) => addresses.extend(found),
+                services @ Answer::Services(_) => return services,
                 Answer::Nothing => {}
                 Answer::Failed => failed = true,
             }
@@ -208,11 +271,8 @@ fn over_tcp(server: SocketAddr, question: &[u8], until: Instant) -> std::io::Res
     Ok(whole)
 }
 
-fn left(until: Instant) -> std::io::Result<Duration> {
-    match until.saturating_duration_since(Instant::now()) {
-        left if left.is_zero() => Err(std::io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
-    }
+fn nothing(host: &str, kind: Kind) -> Down {
+    Down::new(format!("there is no {} for `{host}`", kind.what()))
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ fn mistakes_list_what_is_known() {
     ] {
         assert_eq!(mistake(text).message, format!("probe `{text}` cannot be used: {why}"));
     }
+    assert_eq!(mistake("tcp:db").hint.as_deref(), Some("it is written `tcp:HOST:PORT`"));
     let secret = mistake("http://user:hunter2@h/").message;
     assert!(secret.contains("http://…@h/") && !secret.contains("hunter2"), "{secret}");
 }
@@ -94,7 +95,7 @@ fn http_is_up_from_200_to_399() {
         (b"", Err("it closed the connection without an answer")),
     ] {
         let (port, thread) = answer(bytes);
-        let text = format!("http://127.0.0.1:{port}/healthz?x=1#y");
+        let text = format!("http://127.0.0.1:{port}/healthz?x=1#");
         assert_eq!(check(&text), expected.map_err(|why| format!("{text} is down: {why}")));
         let request = thread.join().unwrap();
         assert!(request.starts_with(&format!("GET /healthz?x=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")), "{request}");
@@ -109,6 +110,78 @@ fn a_server_that_says_nothing_is_down_in_time() {
     let down = Probe::parse(&text).unwrap().check(Duration::from_millis(100)).unwrap_err();
     assert_eq!(down.message, format!("{text} is down: no answer in time"));
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn the_request_is_what_was_asked_for() {
+    let (port, thread) = answer(b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let text = format!(
+        "http://127.0.0.1:{port}/a?b=c#status=401&body=^ok$&header=Authorization:%20Basic%20x&header=user-agent:me&host=shop.example"
+    );
+    assert_eq!(check(&text), Ok(()));
+    assert_eq!(
+        thread.join().unwrap(),
+        "GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Basic x\r\nuser-agent: me\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n"
+    );
+}
+
+#[test]
+fn the_body_is_looked_at_when_asked_for() {
+    let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"state\":\"DOWN\"}";
+    for (pattern, expected) in [("DOWN", Ok(())), ("%22UP%22", Err("its body does not match `\"UP\"`"))] {
+        let (port, thread) = answer(ok);
+        let text = format!("http://127.0.0.1:{port}/#body={pattern}");
+        assert_eq!(check(&text), expected.map_err(|why| format!("{text} is down: {why}")));
+        thread.join().unwrap();
+    }
+    let (port, thread) = answer(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nUP");
+    let text = format!("http://127.0.0.1:{port}/#body=UP");
+    let middle = format!("{text} is down: it closed the connection in the middle of its answer");
+    assert_eq!(check(&text), Err(middle));
+    thread.join().unwrap();
+}
+
+#[test]
+fn references_are_expanded_after_the_split_and_values_are_not_shown() {
+    let expand = |part: &str| {
+        let part = part.replace("${HOST}", "127.0.0.1").replace("${TOKEN}", "hunter2&status=500");
+        Ok(part.replace("${ARG}", "a b").replace("${BAD}", "hunter2"))
+    };
+    let parse = |text: &str| Probe::parse_expanding(text, expand);
+    let probe = parse("http://${HOST}/x#header=Authorization:${TOKEN}").unwrap();
+    assert_eq!(probe.text, "http://127.0.0.1/x#header=Authorization:…");
+    let same = Probe::parse("http://127.0.0.1/x#header=Authorization:hunter2%26status%3D500").unwrap();
+    assert_eq!(probe, same);
+    let query = parse("http://${HOST}/x?token=${TOKEN}").unwrap();
+    assert_eq!(query.text, "http://127.0.0.1/x?token=${TOKEN}");
+    assert_eq!(parse("exec:true ${ARG}").unwrap().target, Target::Exec(vec!["true".into(), "a b".into()]));
+    assert_eq!(parse("exec:true ${ARG}").unwrap().text, "exec:true ${ARG}");
+    for text in ["tcp:h:${BAD}", "dns:h?min=${BAD}", "file:/x?newer=${BAD}", "${BAD}"] {
+        assert_eq!(parse(text).unwrap_err().message, format!("`{text}` does not expand to a probe"));
+    }
+    let whole = Probe::parse_expanding("${DB:-x}", |_| Ok("tcp:db:1".to_owned())).unwrap();
+    assert_eq!(whole, Probe::parse("tcp:db:1").unwrap());
+    let unset = Probe::parse_expanding("tcp:${X}:1", |_| Err(Complaint::new("`${X}` is not set"))).unwrap_err();
+    assert_eq!(unset.message, "`${X}` is not set");
+}
+
+#[test]
+fn a_full_backlog_is_waited_for_until_the_deadline() {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use std::os::fd::AsRawFd;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let started = Instant::now();
+    for text in [format!("unix:{}", path.display()), format!("fcgi:{}:/ping", path.display())] {
+        let down = Probe::parse(&text).unwrap().check(Duration::from_millis(100)).unwrap_err();
+        assert_eq!(down.message, format!("{text} is down: it listens, but its backlog is full"));
+    }
+    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < Duration::from_secs(5));
 }
 
 #[cfg(feature = "net")]

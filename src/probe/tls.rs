@@ -1,31 +1,34 @@
-//! TLS for an `https:` probe: rustls over the same plain socket, no runtime.
+//! TLS for an `https:` probe: rustls over the same plain socket, no runtime; roots as every store's.
 
 use super::Down;
-use super::http::Timed;
+use super::stream::Timed;
+use crate::net::tls::{self, Tls, Verify};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A client's end that has not shaken hands yet; the first write does.
-pub(super) fn client(host: &str, stream: Timed) -> Result<StreamOwned<ClientConnection, Timed>, Down> {
-    let name =
-        ServerName::try_from(host.to_owned()).map_err(|_| Down::new("its host cannot be the name of a certificate"))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Down::new(e.to_string()))?
-        .with_root_certificates(roots())
-        .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(|e| Down::new(e.to_string()))?;
-    Ok(StreamOwned::new(connection, stream))
+/// Whom to believe.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// PEM file of the CAs that are trusted in the place of the image's.
+    pub(super) ca: Option<PathBuf>,
+    /// Anybody: a probe of one's own container sends nothing that is secret by itself.
+    pub(super) insecure: bool,
 }
 
-/// The image's own roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured), ours where it has none.
-fn roots() -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if store.is_empty() {
-        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    store
+/// A client's end that has not shaken hands yet; the first write does.
+pub(super) fn client(
+    host: &str,
+    trust: &Trust,
+    stream: Timed<TcpStream>,
+) -> Result<StreamOwned<ClientConnection, Timed<TcpStream>>, Down> {
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| Down::new("its host cannot be the name of a certificate"))?;
+    let verify = if trust.insecure { Verify::Off } else { Verify::Full };
+    let config = tls::client(&Tls { ca_file: trust.ca.clone(), verify, ..Tls::default() })
+        .map_err(|complaint| Down::new(format!("failed to {}", complaint.message)))?;
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(|e| Down::new(e.to_string()))?;
+    Ok(StreamOwned::new(connection, stream))
 }

@@ -40,8 +40,20 @@ pub struct CommandPlan {
     pub dir: Option<PathBuf>,
     /// The soft `RLIMIT_DATA` to give back, bytes, where this process lowered its own.
     pub data_limit: Option<u64>,
-    /// Then TERM to its group, 5 s later KILL.
+    /// Then its group is ended.
     pub timeout: Duration,
+    /// How.
+    pub ending: Ending,
+}
+
+/// How a command whose time is over is ended, with its whole process group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// TERM, 5 s later KILL.
+    #[default]
+    TermThenKill,
+    /// KILL at once. It does not outlive the thread that started it, either: whoever started a probe may be killed.
+    Kill,
 }
 
 /// How a command ended.
@@ -78,6 +90,7 @@ pub struct Running {
     started: Result<Started, CommandStatus>,
     timeout: Duration,
     deadline: Instant,
+    ending: Ending,
 }
 
 #[derive(Debug)]
@@ -96,7 +109,7 @@ pub fn spawn(plan: &CommandPlan, on_group: &mut dyn FnMut(i32)) -> Running {
     });
     let started =
         started.map_err(|e| CommandStatus::NotStarted { reason: crate::error::reason(&e), exit: code_of(&e) });
-    Running { started, timeout: plan.timeout, deadline: Instant::now() + plan.timeout }
+    Running { started, timeout: plan.timeout, deadline: Instant::now() + plan.timeout, ending: plan.ending }
 }
 
 fn code_of(error: &io::Error) -> Exit {
@@ -116,7 +129,7 @@ impl Running {
     /// Waits until it ended, and ends it when its time is over. Never longer than the timeout plus some ten seconds.
     pub fn wait(self) -> CommandResult {
         match self.started {
-            Ok(started) => started.wait(self.timeout, self.deadline),
+            Ok(started) => started.wait(self.timeout, self.deadline, self.ending),
             Err(status) => CommandResult { status, output: String::new() },
         }
     }
@@ -131,7 +144,7 @@ enum Next {
 }
 
 impl Started {
-    fn wait(mut self, timeout: Duration, mut deadline: Instant) -> CommandResult {
+    fn wait(mut self, timeout: Duration, mut deadline: Instant, ending: Ending) -> CommandResult {
         let mut output = Output::default();
         let mut next = Next::Term;
         while !self.child.has_ended() {
@@ -141,6 +154,10 @@ impl Started {
                 continue;
             }
             next = match next {
+                Next::Term if ending == Ending::Kill => {
+                    self.child.signal_group(libc::SIGKILL);
+                    Next::GiveUp
+                }
                 Next::Term => {
                     // A stopped process would only see TERM when it continues.
                     self.child.signal_group(libc::SIGTERM);

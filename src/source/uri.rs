@@ -48,7 +48,7 @@ impl Uri {
             },
             None => (None, rest),
         };
-        let part = |part: &str| -> Result<String, Complaint> { percent_decode(&expand(part)?, text) };
+        let part = |part: &str| -> Result<String, Complaint> { decode(&expand(part)?, text) };
         let mut pairs = Vec::new();
         for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.split_once('=') {
@@ -101,30 +101,39 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-fn percent_decode(part: &str, whole: &str) -> Result<String, Complaint> {
+fn decode(part: &str, whole: &str) -> Result<String, Complaint> {
+    percent_decode(part).map_err(|why| {
+        let complaint = Complaint::new(format!("`{whole}`: {why}"));
+        if why == BAD_PERCENT { complaint.hint("write a literal `%` as `%25`") } else { complaint }
+    })
+}
+
+const BAD_PERCENT: &str = "a `%` is not followed by two hexadecimal digits";
+
+/// Decodes `%XX`; the error says what is wrong, as the rest of a sentence.
+pub fn percent_decode(part: &str) -> Result<String, &'static str> {
     if !part.contains('%') {
         return Ok(part.to_owned());
     }
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        // `from_str_radix` takes a sign.
+        let hex = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(decoded) if byte == b'%' => {
                 bytes.push(decoded);
                 rest = &tail[2..];
             }
-            _ if byte == b'%' => {
-                return Err(Complaint::new(format!("`{whole}`: a `%` is not followed by two hexadecimal digits"))
-                    .hint("write a literal `%` as `%25`"));
-            }
+            _ if byte == b'%' => return Err(BAD_PERCENT),
             _ => {
                 bytes.push(byte);
                 rest = tail;
             }
         }
     }
-    String::from_utf8(bytes).map_err(|_| Complaint::new(format!("`{whole}` is not UTF-8 after percent-decoding")))
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after percent-decoding")
 }
 
 #[cfg(test)]

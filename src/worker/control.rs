@@ -5,12 +5,15 @@ use crate::link::{self, ToInit, ToWorker};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Tells init things. Cheap to clone; all clones share the socket.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     socket: Option<Arc<UnixStream>>,
+    /// Held while a message is written: probes tell of their programs from threads of their own, and a long message
+    /// may be written in pieces.
+    writing: Arc<Mutex<()>>,
 }
 
 /// What a new worker has to know of the ones before it; see [`ToWorker::Welcome`].
@@ -47,7 +50,7 @@ impl Control {
 
     /// Takes the worker's end of the socketpair.
     pub fn new(link: OwnedFd) -> Control {
-        Control { socket: Some(Arc::new(UnixStream::from(link))) }
+        Control { socket: Some(Arc::new(UnixStream::from(link))), ..Control::default() }
     }
 
     /// Whether there is an init that runs processes.
@@ -59,7 +62,9 @@ impl Control {
     /// not looked at.
     pub fn tell(&self, message: &ToInit) {
         if let Some(socket) = &self.socket {
-            let _ = (&**socket).write_all(&link::encode(message));
+            let message = link::encode(message);
+            let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = (&**socket).write_all(&message);
         }
     }
 

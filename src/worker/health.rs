@@ -8,6 +8,7 @@ use super::event::Event;
 use crate::config::plan::{AlivePlan, ProcessPlan, ReadyPlan};
 use crate::error::Complaint;
 use crate::link::{Phase, ProcessState, Restart, ToInit};
+use crate::probe::Surroundings;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -108,7 +109,7 @@ impl Worker<'_> {
             Some((plan, pid, ready)) => {
                 let over = Arc::new(Over::default());
                 let prober = Prober { pid, over: over.clone() };
-                probe(plan, pid, ready, over, self.sender.clone());
+                probe(plan, pid, ready, over, (self.sender.clone(), self.probe_surroundings()));
                 self.processes.probers.insert(state.name.clone(), prober);
             }
             None => {
@@ -133,26 +134,32 @@ impl Worker<'_> {
     }
 }
 
-fn probe(plan: &ProcessPlan, pid: i32, ready: Option<ReadyPlan>, over: Arc<Over>, feed: Sender<Event>) {
+fn probe(
+    plan: &ProcessPlan,
+    pid: i32,
+    ready: Option<ReadyPlan>,
+    over: Arc<Over>,
+    (feed, surroundings): (Sender<Event>, Surroundings),
+) {
     let (name, alive) = (plan.name.clone(), plan.alive.clone());
     super::thread("health", move || {
         let tell = |health| feed.send(Event::Health(name.clone(), pid, health)).is_ok();
         if let Some(ready) = ready
-            && !until_ready(&ready, &over, &tell)
+            && !until_ready(&ready, &surroundings, &over, &tell)
         {
             return;
         }
         if let Some(alive) = alive {
-            while_alive(&alive, &over, &tell);
+            while_alive(&alive, &surroundings, &over, &tell);
         }
     });
 }
 
 /// Probes until it is up; false: it does not matter any more.
-fn until_ready(plan: &ReadyPlan, over: &Over, tell: &impl Fn(Health) -> bool) -> bool {
+fn until_ready(plan: &ReadyPlan, surroundings: &Surroundings, over: &Over, tell: &impl Fn(Health) -> bool) -> bool {
     let mut say_at = Instant::now() + SAY_EVERY;
     loop {
-        match plan.probe.check(plan.timeout) {
+        match plan.probe.check_in(plan.timeout, surroundings) {
             Ok(()) => return tell(Health::Ready),
             Err(complaint) if Instant::now() >= say_at => {
                 say_at = Instant::now() + SAY_EVERY;
@@ -169,10 +176,10 @@ fn until_ready(plan: &ReadyPlan, over: &Over, tell: &impl Fn(Health) -> bool) ->
 }
 
 /// Probes until it was down too often in a row.
-fn while_alive(plan: &AlivePlan, over: &Over, tell: &impl Fn(Health) -> bool) {
+fn while_alive(plan: &AlivePlan, surroundings: &Surroundings, over: &Over, tell: &impl Fn(Health) -> bool) {
     let mut failures = 0;
     while !over.within(plan.every) {
-        match plan.probe.check(plan.timeout) {
+        match plan.probe.check_in(plan.timeout, surroundings) {
             Ok(()) => failures = 0,
             Err(complaint) => {
                 failures += 1;

@@ -9,7 +9,7 @@ use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::{Outcome, ReloadAction, ToInit};
-use crate::publish::command::{self, CommandPlan, CommandResult};
+use crate::publish::command::{self, CommandPlan, CommandResult, Ending};
 use std::time::{Duration, Instant};
 
 /// What is owed, and what of it is being done.
@@ -348,6 +348,7 @@ impl Worker<'_> {
             dir: self.surroundings.directory.clone(),
             data_limit: self.surroundings.data_limit,
             timeout,
+            ending: Ending::TermThenKill,
         };
         let control = self.control.clone();
         let running = command::spawn(&plan, &mut |pgid| control.tell(&ToInit::Command(pgid)));

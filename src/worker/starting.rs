@@ -6,14 +6,12 @@ use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
+use crate::probe::Group;
 use crate::source::layers::State;
 use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// How long one try may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
@@ -46,14 +44,15 @@ impl Worker<'_> {
         })
     }
 
-    /// Starts the probes of the start gate: each on its own thread until it is up.
+    /// Starts the probes of the start gate: each on its own thread until it is up, so that one that hangs holds up no
+    /// other, and none overlaps itself.
     pub(super) fn start_probes(&mut self) {
         for &index in self.gate_probes.keys() {
             let probe = &self.plan.wait_for[index];
-            let (probe, feed) = (probe.clone(), self.sender.clone());
+            let (probe, feed, surroundings) = (probe.clone(), self.sender.clone(), self.probe_surroundings());
             super::thread("probe", move || {
                 loop {
-                    let outcome = probe.check(PROBE_TIMEOUT);
+                    let outcome = probe.check_in(probe.patience(), &surroundings);
                     let up = outcome.is_ok();
                     if feed.send(Event::Probe(index, outcome)).is_err() || up {
                         return;
@@ -61,6 +60,20 @@ impl Worker<'_> {
                     std::thread::sleep(PROBE_EVERY);
                 }
             });
+        }
+    }
+
+    /// What a probe's program gets, as checks and reload commands do; init ends its group when this worker dies.
+    pub(super) fn probe_surroundings(&self) -> crate::probe::Surroundings {
+        let control = self.control.clone();
+        crate::probe::Surroundings {
+            env_remove: self.hidden.clone(),
+            dir: self.surroundings.directory.clone(),
+            data_limit: self.surroundings.data_limit,
+            groups: Some(Box::new(move |group| match group {
+                Group::Begins(pgid) => control.tell(&ToInit::Command(pgid)),
+                Group::Ended(pgid) => control.tell(&ToInit::CommandEnded(pgid)),
+            })),
         }
     }
 

@@ -10,9 +10,6 @@ use crate::publish::command::CommandResult;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How long one try of a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// A verify that is going on.
 #[derive(Debug)]
 pub struct Verify {
@@ -54,10 +51,11 @@ impl Worker<'_> {
             match &plan.what {
                 VerifyWhat::Run(command) => self.spawn(id, command.clone(), None, time),
                 VerifyWhat::Probe(probe) => {
-                    let (probe, feed) = (probe.clone(), self.sender.clone());
+                    let (probe, feed, surroundings) = (probe.clone(), self.sender.clone(), self.probe_surroundings());
                     super::thread("verify", move || {
                         // The loop is gone: so is the process, in a moment.
-                        let _ = feed.send(Event::Verified(id, probe.check(time.min(PROBE_TIMEOUT))));
+                        let outcome = probe.check_in(time.min(probe.patience()), &surroundings);
+                        let _ = feed.send(Event::Verified(id, outcome));
                     });
                 }
             }

@@ -1,7 +1,7 @@
 //! The part of JSON Schema 2020-12 that proem's schema uses. A keyword that is not known here is a failure, so that
 //! none is emitted that nothing checks.
 
-use regex::Regex;
+use regex_lite::Regex;
 use serde_json::Value;
 use std::collections::HashMap;
 

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests are dynamic programs on a whole machine, not PID 1")]
 
 pub mod docker;
+pub mod fpm;
 pub mod http;
 pub mod images;
 pub mod inits;

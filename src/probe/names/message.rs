@@ -1,10 +1,12 @@
-//! DNS messages (RFC 1035 §4): one question, and of the answer only its addresses.
+//! DNS messages (RFC 1035 §4): one question, and of the answer only its addresses, or how many records it has.
 
 use super::Answer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(super) const A: u16 = 1;
 pub(super) const AAAA: u16 = 28;
+/// RFC 2782.
+pub(super) const SRV: u16 = 33;
 const IN: u16 = 1;
 const HEADER: usize = 12;
 const RECURSION_DESIRED: u16 = 0x0100;
@@ -35,14 +37,15 @@ pub(super) struct Reply {
     pub(super) truncated: bool,
     code: u16,
     addresses: Vec<IpAddr>,
+    services: usize,
 }
 
 impl Reply {
     pub(super) fn answer(self) -> Answer {
         match self.code {
-            0 if self.addresses.is_empty() => Answer::Nothing,
-            0 => Answer::Addresses(self.addresses),
-            NXDOMAIN => Answer::Nothing,
+            0 if !self.addresses.is_empty() => Answer::Addresses(self.addresses),
+            0 if self.services > 0 => Answer::Services(self.services),
+            0 | NXDOMAIN => Answer::Nothing,
             _ => Answer::Failed,
         }
     }
@@ -58,7 +61,7 @@ pub(super) fn reply(message: &[u8], question: &[u8]) -> Option<Reply> {
         return None;
     }
     let kind = question.get(question.len() - 4..question.len() - 2)?;
-    let mut reply = Reply { truncated: flags & TRUNCATED != 0, code: flags & 0xf, addresses: Vec::new() };
+    let mut reply = Reply { truncated: flags & TRUNCATED != 0, code: flags & 0xf, addresses: Vec::new(), services: 0 };
     let mut at = question.len();
     for _ in 0..word(6)? {
         // Of a truncated message the end is missing: it will be asked for again.
@@ -66,7 +69,11 @@ pub(super) fn reply(message: &[u8], question: &[u8]) -> Option<Reply> {
         at = next;
         if record.kind == kind {
             // Whichever name it belongs to: a recursive server gives the whole chain of aliases, and nothing else.
-            reply.addresses.extend(address(record.data));
+            if kind == SRV.to_be_bytes() {
+                reply.services += 1;
+            } else {
+                reply.addresses.extend(address(record.data));
+            }
         }
     }
     Some(reply)

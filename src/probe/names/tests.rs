@@ -147,3 +147,28 @@ fn a_server_that_fails_or_is_silent_leaves_it_to_the_next() {
     assert_eq!(down.why, "`db.x` was not resolved in time");
     assert!(started.elapsed() < Duration::from_secs(3));
 }
+
+#[test]
+fn records_are_counted_by_type() {
+    let server = server(|name, kind| match (name, kind) {
+        ("_http._tcp.web", message::SRV) => {
+            // Priority, weight, port and the root as the target.
+            let srv = b"\xc0\x0c\0\x21\0\x01\0\0\0\x3c\0\x07\0\x01\0\x01\x1f\x90\0";
+            // And a record of another type, which does not count.
+            [&[3], srv.as_slice(), srv, &a(1)].concat()
+        }
+        ("v4", message::A) => [&[2], a(1).as_slice(), &a(2)].concat(),
+        ("v4", _) => vec![0],
+        _ => b"NX".to_vec(),
+    });
+    let names = names("127.0.0.9 here\n", &[server], "");
+    let count = |name, kind| names.count(name, kind, soon()).map_err(|down| down.why);
+    assert_eq!(count("_http._tcp.web", Kind::Srv), Ok(2));
+    assert_eq!(count("v4", Kind::Any), Ok(2));
+    assert_eq!(count("v4", Kind::A), Ok(2));
+    assert_eq!(count("v4", Kind::Aaaa), Err("there is no IPv6 address for `v4`".to_owned()));
+    assert_eq!(count("v4", Kind::Srv), Err("there is no SRV record for `v4`".to_owned()));
+    assert_eq!(count("here", Kind::A), Ok(1));
+    assert_eq!(count("localhost", Kind::Aaaa), Ok(1));
+    assert_eq!(count("localhost", Kind::Srv), Err("there is no SRV record for `localhost`".to_owned()));
+}

@@ -1,6 +1,6 @@
 //! fork and exec, by hand: only async-signal-safe calls between the two.
 
-use super::CommandPlan;
+use super::{CommandPlan, Ending};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -39,6 +39,7 @@ struct Prepared {
     env: Vec<CString>,
     dir: Option<CString>,
     data_limit: Option<u64>,
+    ending: Ending,
 }
 
 /// Forks, tells the group, lets the child execute. The file reads its output, without blocking.
@@ -131,6 +132,7 @@ impl Prepared {
             env: env.map_err(no_nul)?,
             dir: dir.map_err(no_nul)?,
             data_limit: plan.data_limit,
+            ending: plan.ending,
         })
     }
 }
@@ -154,6 +156,10 @@ unsafe fn run(prepared: &Prepared, argv: &[*const libc::c_char], env: &[*const l
         default_dispositions();
         // Its own copy would keep the gate from ever reading as closed.
         libc::close(fds.gate_write);
+        if prepared.ending == Ending::Kill {
+            // Before the gate: a death that came earlier closed it.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
         let mut byte = 0u8;
         if libc::read(fds.gate, ptr::from_mut(&mut byte).cast(), 1) != 1 {
             // The worker died before init knew of this group.
