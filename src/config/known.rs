@@ -101,6 +101,11 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("parent-death-signal", Takes::One),
     ("once", Takes::Flag),
     ("watch", Takes::Flag),
+    ("dry-run", Takes::Flag),
+    ("diff", Takes::Flag),
+    ("exit-code", Takes::Flag),
+    ("format", Takes::One),
+    ("out-dir", Takes::One),
     ("with", Takes::Lines),
     ("timeout", Takes::One),
 ];

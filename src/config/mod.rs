@@ -16,6 +16,7 @@ pub mod plan;
 mod process;
 pub mod read;
 mod reload;
+pub mod rendering;
 mod sources;
 mod templates;
 pub mod tree;
@@ -52,6 +53,8 @@ pub enum Mode {
     Exec,
     /// `render`: no process; reloads of one are ignored.
     RenderOnce,
+    /// `render --dry-run`: no process; reloads are told of.
+    DryRun,
     /// `render --watch`: no process; reloads of one are mistakes.
     RenderWatch,
     /// `check`: the command may come later, from the command line that runs it.
@@ -67,7 +70,9 @@ impl Mode {
             Command::Run { once, .. } if once || flag("once") => Mode::RunOnce,
             Command::Run { .. } => Mode::Run,
             Command::Exec { .. } => Mode::Exec,
-            Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
+            // A dry run that was asked for, in whatever way, writes nothing.
+            Command::Render { ref how, .. } if how.dry_run || flag("dry-run") => Mode::DryRun,
+            Command::Render { once, watch, .. } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
             Command::Probe { .. } | Command::Man | Command::Completions { .. } => return None,
@@ -120,7 +125,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
     }
     let processes = match mode {
-        Mode::RenderOnce | Mode::RenderWatch => Vec::new(),
+        Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
         _ if main.command.is_empty() => Vec::new(),
         _ => vec![main],
     };
