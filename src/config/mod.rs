@@ -112,7 +112,9 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let stores = sources::stores(reader, &tree);
     let sources = sources::sources(reader, &tree, &stores);
     let defaults = groups::Defaults::read(reader, &tree);
-    let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
+    // Below another root relative targets are relative to that root.
+    let targets = if rendering::out_dir(cli, environment).is_some() { Path::new("/") } else { &directory };
+    let places = templates::Places { template_dir: &template_dir, directory: &directory, targets, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
     let groups = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {

@@ -64,7 +64,7 @@ impl Rendering {
                 return Err(usage(&format!("{place}: there is no format `{other}`"), "known: text, json"));
             }
         };
-        let out_dir = how.out_dir.as_deref().or_else(|| variable("out-dir"));
+        let out_dir = out_dir(cli, environment);
         if out_dir == Some("") {
             return Err(usage("`--out-dir` names no directory", "`--out-dir .` is the one that proem is started in"));
         }
@@ -76,6 +76,12 @@ impl Rendering {
             format,
         })
     }
+}
+
+/// The directory that stands for the root, as written; of `render` only.
+pub fn out_dir<'a>(cli: &'a Cli, environment: &'a Environment) -> Option<&'a str> {
+    let Command::Render { how, .. } = &cli.command else { return None };
+    how.out_dir.as_deref().or_else(|| value(environment, "out-dir").and_then(OsStr::to_str))
 }
 
 fn usage(message: &str, hint: &str) -> Failure {
