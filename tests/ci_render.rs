@@ -456,7 +456,21 @@ mod dry_run {
         golden(&output, dir.path(), 0, stdout, "");
         let output = render(dir.path(), &["-c", "p.toml", "--dry-run", "--format", "json"]);
         let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        let reference = include_str!("../docs/reference/render.md").split("## The JSON document").nth(1).unwrap();
+        for key in keys(&document) {
+            assert!(reference.contains(&format!("{key}`")), "the reference does not list `{key}`");
+        }
         assert_eq!(document["groups"][0]["targets"][1]["diff"], serde_json::Value::Null);
+    }
+
+    fn keys(value: &serde_json::Value) -> Vec<String> {
+        match value {
+            serde_json::Value::Object(map) => {
+                map.iter().flat_map(|(key, value)| [vec![key.clone()], keys(value)].concat()).collect()
+            }
+            serde_json::Value::Array(items) => items.iter().flat_map(keys).collect(),
+            _ => Vec::new(),
+        }
     }
 
     #[test]
