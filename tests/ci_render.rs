@@ -505,7 +505,7 @@ mod dry_run {
                              [template.b]\nfrom = \"t.tera\"\nto = \"b\"\ngroup = \"g\"\n";
             write(dir.path(), "p.toml", &format!("{templates}[group.g]\ncheck = [\"sh\", \"-c\", \"{check}\"]\n"));
         };
-        config("kill -KILL $PPID; sleep 100");
+        config("kill -KILL $PPID");
         assert_eq!(render(dir.path(), &["-c", "p.toml"]).code, 137);
         config("true");
         let before = state(dir.path());
@@ -600,7 +600,7 @@ mod secrets {
         );
         set_mode(&write(dir.path(), "t", "user = app\npw = \"hunter1\"\nend\n"), 0o644);
         // Another target has the same value from elsewhere.
-        write(dir.path(), "u.tera", "url = postgres://{{ env.DBUSER }}:{{ env.DBPW }}@db/x\nx = {{ env.X }}\n");
+        write(dir.path(), "u.tera", "url = postgres://{{ env.DBUSER }}:{{ env.DBX }}@db/x\nx = {{ env.X }}\n");
         set_mode(&write(dir.path(), "u", "api_token: abc\nproxy_pass http://x\n"), 0o644);
         write(
             dir.path(),
@@ -612,7 +612,7 @@ mod secrets {
         let output = proem(["render", "-c", "p.toml", "--dry-run", "--diff"])
             .dir(dir.path())
             .env("DBUSER", "bob")
-            .env("DBPW", "swordfish")
+            .env("DBX", "swordfish")
             .env("X", "is hunter2!")
             .output();
         let stdout = "update DIR/t\n\

@@ -17,7 +17,10 @@ const SHORTEST: usize = 4;
 /// Whether something of this name is likely to be a credential.
 pub fn sounds_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    ["token", "pass", "secret", "key", "auth", "credential", "private"].iter().any(|word| lower.contains(word))
+    let words = ["token", "pass", "pwd", "secret", "key", "auth", "credential", "private", "dsn"];
+    // Those two are directories in every environment.
+    let directory = ["pwd", "oldpwd"].contains(&lower.as_str());
+    !directory && (lower.ends_with("pw") || words.iter().any(|word| lower.contains(word)))
 }
 
 /// Whether a line of a configuration is likely to hold a credential. Narrower than names are: `proxy_pass` is none.
@@ -194,6 +197,16 @@ mod tests {
 
     fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
         sorted_map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    #[test]
+    fn names_that_sound_secret() {
+        for name in ["DB_PASSWORD", "MYSQL_PWD", "dbpw", "api-key", "authorization", "SENTRY_DSN", "client_secret"] {
+            assert!(sounds_secret(name), "{name}");
+        }
+        for name in ["PWD", "OLDPWD", "PATH", "host", "port", "upwards"] {
+            assert!(!sounds_secret(name), "{name}");
+        }
     }
 
     #[test]
