@@ -274,7 +274,9 @@ mod dry_run {
         let check = |name: &str| format!("[\"sh\", \"-c\", \"touch checked-{name}\"]");
         let config = format!(
             "source.app = \"file:app.toml\"\n\
-             [template.a]\nfrom = \"a.tera\"\nto = \"a\"\ncheck = {}\nreload = [\"HUP\", {{ run = [\"touch\", \"told\"] }}]\n\
+             [template.a]\nfrom = \"a.tera\"\nto = \"a\"\ncheck = {}\n\
+             reload = [\"HUP\", {{ run = [\"touch\", \"told\"] }}]\n\
+             verify = {{ run = [\"touch\", \"verified\"], within = \"90s\" }}\n\
              [template.b]\nfrom = \"b.tera\"\nto = \"sub/b\"\nmode = \"0640\"\nreload = \"restart\"\n\
              [template.c]\nfrom = \"c.tera\"\nto = \"c\"\nmode = \"0644\"\ncheck = {}\nreload = \"exit\"\n\
              [template.d]\nfrom = \"c.tera\"\nto = \"d\"\ncheck = {}\nreload = \"exit\"\n\
@@ -296,6 +298,7 @@ mod dry_run {
                       check of `a`: `sh -c touch checked-a`, after the rename\n\
                       reload of `a`: main by HUP\n\
                       reload of `a`: `touch told`\n\
+                      verify of `a`: `touch verified` within 90s\n\
                       create DIR/sub/b (mode 0640, owner ME)\n\
                       reload of `b`: main by restart\n\
                       repair DIR/c (mode 0600 → 0644)\n\
@@ -345,6 +348,7 @@ mod dry_run {
                       check of `a`: `sh -c touch checked-a`, after the rename\n\
                       reload of `a`: main by HUP\n\
                       reload of `a`: `touch told`\n\
+                      verify of `a`: `touch verified` within 90s\n\
                       create DIR/sub/b (mode 0640, owner ME)\n\
                       diff --git a/DIR/sub/b b/DIR/sub/b\n\
                       new file mode 100640\n\
@@ -370,7 +374,7 @@ mod dry_run {
         write(
             dir.path(),
             "p.toml",
-            "[group.g]\ncheck = [\"true\", \"{staged:a}\"]\nreload = [\"HUP\", \"restart\", \"exit\", { run = [\"x\", \"y\"] }]\n\
+            "[group.g]\nverify = { probe = \"tcp:127.0.0.1:9\", within = \"5s\" }\ncheck = [\"true\", \"{staged:a}\"]\nreload = [\"HUP\", \"restart\", { run = [\"x\", \"y\"] }]\n\
              [template.a]\nfrom = \"a.tera\"\nto = \"a\"\nmode = \"0664\"\ngroup = \"g\"\n\
              [template.b]\nfrom = \"a.tera\"\nto = \"b\"\ngroup = \"g\"\n",
         );
@@ -438,16 +442,18 @@ mod dry_run {
           "process": "main"
         },
         {
-          "kind": "exit"
-        },
-        {
           "kind": "run",
           "command": [
             "x",
             "y"
           ]
         }
-      ]
+      ],
+      "verify": {
+        "kind": "probe",
+        "probe": "tcp:127.0.0.1:9",
+        "within_seconds": 5.0
+      }
     }
   ]
 }

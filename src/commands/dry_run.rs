@@ -1,7 +1,7 @@
 //! `proem render --dry-run`: what a dry run found, as text or as JSON. The fields of the JSON document are an interface:
 //! they are listed in `docs/reference/render.md`, and none is renamed or removed.
 
-use crate::config::plan::{CheckPlan, Plan, ReloadPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, Plan, ReloadPlan, TargetPlan, VerifyPlan, VerifyWhat};
 use crate::config::rendering::{Format, Rendering};
 use crate::error::{Complaint, reason};
 use crate::exit::Exit;
@@ -128,6 +128,13 @@ fn text(groups: &[GroupReport], count: Count, paint: Paint) -> String {
         for reload in &group.reloads {
             let _ = writeln!(out, "reload of `{}`: {}", group.name, describe(reload));
         }
+        if let Some(VerifyPlan { what, within }) = &group.verify {
+            let what = match what {
+                VerifyWhat::Probe(probe) => probe.text.clone(),
+                VerifyWhat::Run(command) => command.join(" "),
+            };
+            let _ = writeln!(out, "verify of `{}`: `{what}` within {within:?}", group.name);
+        }
     }
     let Count { create, update, repair, unchanged, .. } = count;
     let _ = match count.changes() {
@@ -224,6 +231,7 @@ struct GroupDocument<'a> {
     targets: Vec<TargetDocument<'a>>,
     check: Option<CheckDocument<'a>>,
     reloads: Vec<ReloadDocument<'a>>,
+    verify: Option<VerifyDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -255,7 +263,15 @@ enum ReloadDocument<'a> {
     Signal { process: &'a str, signal: String },
     Restart { process: &'a str },
     Run { command: &'a [String] },
+    Post { method: &'a str, url: &'a str },
     Exit,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum VerifyDocument<'a> {
+    Probe { probe: &'a str, within_seconds: f64 },
+    Run { command: &'a [String], within_seconds: f64 },
 }
 
 fn json(groups: &[GroupReport], count: Count) -> anyhow::Result<String> {
@@ -273,6 +289,7 @@ fn group_document(group: &GroupReport) -> GroupDocument<'_> {
         }
         ReloadPlan::Restart { process } => ReloadDocument::Restart { process },
         ReloadPlan::Run { command, .. } => ReloadDocument::Run { command },
+        ReloadPlan::Post(post) => ReloadDocument::Post { method: &post.method, url: &post.written },
         ReloadPlan::Exit => ReloadDocument::Exit,
     };
     GroupDocument {
@@ -287,6 +304,13 @@ fn group_document(group: &GroupReport) -> GroupDocument<'_> {
             when: if check.on_staged() { "before-rename" } else { "after-rename" },
         }),
         reloads: group.reloads.iter().map(reload).collect(),
+        verify: group.verify.as_ref().map(|verify| {
+            let within_seconds = verify.within.as_secs_f64();
+            match &verify.what {
+                VerifyWhat::Probe(probe) => VerifyDocument::Probe { probe: &probe.text, within_seconds },
+                VerifyWhat::Run(command) => VerifyDocument::Run { command, within_seconds },
+            }
+        }),
     }
 }
 

@@ -94,7 +94,7 @@ pub fn below(plan: &mut Plan, dir: &Path) {
     plan.state_dir = None;
     plan.wait_for.clear();
     for group in &mut plan.groups {
-        group.check = None;
+        (group.check, group.verify) = (None, None);
         if let ReloadChoice::Stated(reloads) = &mut group.reload {
             reloads.clear();
         }

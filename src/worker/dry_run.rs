@@ -3,7 +3,7 @@
 use super::publishing::{Problem, owner_ids};
 use super::reveal::{Line, Reveal, lines};
 use super::{Ended, Mode, Surroundings, Worker};
-use crate::config::plan::{CheckPlan, Plan, ReloadPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, TargetPlan, VerifyPlan, VerifyWhat};
 use crate::os::environ;
 use crate::publish::preview::{Action, Attributes, Left, Preview, Shown, left_behind, preview};
 use crate::publish::{Places, Rendered};
@@ -25,6 +25,8 @@ pub struct GroupReport {
     pub check: Option<CheckPlan>,
     /// What a proem that runs the processes would tell them; without secrets.
     pub reloads: Vec<ReloadPlan>,
+    /// What would have to succeed after that; without secrets.
+    pub verify: Option<VerifyPlan>,
 }
 
 /// What publishing would do to a target.
@@ -171,10 +173,23 @@ impl<'p> Worker<'p> {
             let told = if changed { plan.reloads() } else { &[] };
             let reloads = told.iter().map(|reload| match reload {
                 ReloadPlan::Run { command, timeout } => ReloadPlan::Run { command: clean(command), timeout: *timeout },
+                ReloadPlan::Post(post) => {
+                    ReloadPlan::Post(PostPlan { written: known.hide(&post.written), ..post.clone() })
+                }
                 other => other.clone(),
             });
+            let verify = plan.verify.clone().filter(|_| changed).map(|VerifyPlan { what, within }| {
+                let what = match what {
+                    VerifyWhat::Probe(mut probe) => {
+                        probe.text = known.hide(&probe.text);
+                        VerifyWhat::Probe(probe)
+                    }
+                    VerifyWhat::Run(command) => VerifyWhat::Run(clean(&command)),
+                };
+                VerifyPlan { what, within }
+            });
             let left = left_behind(plan, self.plan.state_dir.as_deref());
-            GroupReport { name: plan.name.clone(), left, targets, check, reloads: reloads.collect() }
+            GroupReport { name: plan.name.clone(), left, targets, check, reloads: reloads.collect(), verify }
         };
         looks.into_iter().map(report).collect()
     }
