@@ -6,7 +6,7 @@ use super::{Ended, Mode, Surroundings, Worker};
 use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, TargetPlan, VerifyPlan, VerifyWhat};
 use crate::os::environ;
 use crate::publish::preview::{Action, Attributes, Left, Preview, Shown, left_behind, preview};
-use crate::publish::{Places, Rendered};
+use crate::publish::{Places, Present, Rendered};
 use crate::source::layers::State;
 use crate::source::secrets::{Hide, Known, is_private_key, masked, sounds_secret};
 use crate::template::Context;
@@ -78,7 +78,7 @@ impl<'p> Worker<'p> {
     pub(super) fn look(&mut self, index: usize, rendered: Vec<Rendered<'p>>) -> Result<(), Problem> {
         let plan = self.plan;
         let group = &plan.groups[index];
-        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present: Present::Stays };
         let previews = preview(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let reveals = previews.iter().enumerate().map(|(at, preview)| self.reveal(index, at, preview)).collect();
         self.looks.insert(index, Look { previews, reveals });
