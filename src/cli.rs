@@ -39,6 +39,8 @@ pub enum Command {
         once: bool,
         /// `--watch`.
         watch: bool,
+        /// What else was said about how.
+        how: Rendering,
     },
     /// Find all mistakes, offline.
     Check {
@@ -65,6 +67,26 @@ pub enum Command {
         /// The shell's name.
         shell: String,
     },
+}
+
+/// Options of `render` alone, as written.
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendering {
+    /// Print what would change; write and run nothing
+    #[arg(long, conflicts_with = "watch")]
+    pub dry_run: bool,
+    /// With --dry-run: the changes themselves, as a unified diff without secrets
+    #[arg(long)]
+    pub diff: bool,
+    /// With --dry-run: exit 2 when something would change
+    #[arg(long)]
+    pub exit_code: bool,
+    /// With --dry-run: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write every target below this directory; no checks, no reloads, no owners
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<String>,
 }
 
 /// What a running proem is asked.
@@ -213,7 +235,8 @@ When CMD has ended:
 Exit codes of proem's own:
   64 command line   65 render or check refused   66 template unreadable   69 source unavailable
   70 internal       73 cannot write              75 reload = \"exit\"        78 configuration
-  126 CMD cannot be executed                     127 CMD not found";
+  126 CMD cannot be executed                     127 CMD not found
+  2 with `render --dry-run --exit-code`: something would change";
 
 /// What runs first in a container: renders templates from environment, files and KV stores, then runs the real process
 #[derive(Parser, Debug, PartialEq, Eq)]
@@ -268,6 +291,8 @@ enum Sub {
         /// Keep watching and rendering, with no process of its own
         #[arg(long)]
         watch: bool,
+        #[command(flatten)]
+        how: Rendering,
     },
     /// Find every mistake in configuration and templates, offline
     Check {
@@ -402,7 +427,9 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Render { watch: true, .. } if first_once => {
             return Err((Exit::USAGE, "`--once` and `--watch` exclude one another".into()));
         }
-        Sub::Render { options, once, watch } => (options, Command::Render { once: once || first_once, watch }),
+        Sub::Render { options, once, watch, how } => {
+            (options, Command::Render { once: once || first_once, watch, how })
+        }
         _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with, format } => (options, Command::Check { with, format }),
@@ -499,7 +526,7 @@ mod tests {
         let cli = parse_words(&["-t", "a:b", "--wait", "1s", "render", "-t", "c:d", "--wait=2s", "--watch"]).unwrap();
         assert_eq!(cli.options.template, ["a:b", "c:d"]);
         assert_eq!(cli.options.wait.as_deref(), Some("2s"));
-        assert_eq!(cli.command, Command::Render { once: false, watch: true });
+        assert_eq!(cli.command, Command::Render { once: false, watch: true, how: Rendering::default() });
         let cli = parse_words(&["-s", "app=env:", "--once", "--", "nginx", "-g", "--help"]).unwrap();
         assert_eq!(cli.options.source, ["app=env:"]);
         assert_eq!(cli.command, Command::Run { once: true, argv: argv(&["nginx", "-g", "--help"]) });
@@ -523,7 +550,13 @@ mod tests {
             cli.command,
             Command::Probe { uris: vec!["tcp:a:1".into(), "unix:/x".into()], timeout: Some("1s".into()) }
         );
-        assert_eq!(parse_words(&["render", "--once"]).unwrap().command, Command::Render { once: true, watch: false });
+        let render = |words: &[&str]| parse_words(words).unwrap().command;
+        let how = Rendering::default();
+        assert_eq!(render(&["render", "--once"]), Command::Render { once: true, watch: false, how });
+        let how = Rendering { dry_run: true, format: Some("json".into()), ..Rendering::default() };
+        let dry = Command::Render { once: false, watch: false, how };
+        assert_eq!(render(&["render", "--dry-run", "--format", "json"]), dry);
+        assert!(bad(&["render", "--dry-run", "--watch"]).contains("cannot be used with"));
     }
 
     #[test]

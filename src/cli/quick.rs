@@ -2,7 +2,7 @@
 //! in user space. What is not plain here (help, a mistake, an unusual way to write it) is left to clap, which decides
 //! and explains; the tests compare the two.
 
-use super::{Definition, Options, Sub};
+use super::{Definition, Options, Rendering, Sub};
 use std::ffi::{OsStr, OsString};
 
 /// Where an option's value goes.
@@ -18,6 +18,7 @@ struct Found {
     options: Options,
     once: bool,
     watch: bool,
+    how: Rendering,
 }
 
 /// The options by their long names without dashes.
@@ -47,6 +48,11 @@ fn target<'a>(found: &'a mut Found, long: &str) -> Option<To<'a>> {
         "group" => To::Flag(&mut options.group),
         "once" => To::Flag(&mut found.once),
         "watch" => To::Flag(&mut found.watch),
+        "dry-run" => To::Flag(&mut found.how.dry_run),
+        "diff" => To::Flag(&mut found.how.diff),
+        "exit-code" => To::Flag(&mut found.how.exit_code),
+        "format" => To::Value(&mut found.how.format),
+        "out-dir" => To::Value(&mut found.how.out_dir),
         _ => return None,
     })
 }
@@ -65,7 +71,7 @@ pub(super) fn parse(line: &[OsString]) -> Option<Definition> {
     let mut rest = line.iter().skip(1);
     let mut first = Found::default();
     let word = section(&mut rest, &mut first)?;
-    if first.watch {
+    if first.watch || first.how != Rendering::default() {
         return None;
     }
     let mut argv = || rest.by_ref().cloned().collect();
@@ -86,11 +92,12 @@ pub(super) fn parse(line: &[OsString]) -> Option<Definition> {
         End::Command => Some(rest.cloned().collect()),
         End::Word(_) => return None,
     };
-    let Found { options, once, watch } = later;
+    let Found { options, once, watch, how } = later;
+    let plain = how == Rendering::default();
     let command = match (word, argv) {
-        ("run", argv) if !watch => Sub::Run { options, once, argv: argv.unwrap_or_default() },
-        ("exec", argv) if !once && !watch => Sub::Exec { options, argv: argv.unwrap_or_default() },
-        ("render", None) if !(once && watch) => Sub::Render { options, once, watch },
+        ("run", argv) if !watch && plain => Sub::Run { options, once, argv: argv.unwrap_or_default() },
+        ("exec", argv) if !once && !watch && plain => Sub::Exec { options, argv: argv.unwrap_or_default() },
+        ("render", None) if !(watch && (once || how.dry_run)) => Sub::Render { options, once, watch, how },
         _ => return None,
     };
     Some(definition(Vec::new(), Some(command)))
@@ -211,6 +218,8 @@ mod tests {
             "probe tcp:db:5432 unix:/x",
             "probe --timeout 2s file:/x",
             "--log warn probe file:/x --timeout=2s fcgi:h:9000/ping",
+            "render --dry-run --diff --exit-code --format json -t a:b",
+            "render --out-dir out -t a:b",
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert!(agrees(&words).is_some(), "{line}");
@@ -237,6 +246,10 @@ mod tests {
             "--group=x",
             "--once",
             "--watch",
+            "--dry-run",
+            "--exit-code",
+            "--format=json",
+            "--out-dir",
             "--rewrite",
             "--log-format=text",
             "-ta:b",

@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod document;
 mod dropin;
+mod dry_run;
 mod exec;
 mod probe;
 mod render;
@@ -61,7 +62,7 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
     let outcome = match mode {
         Mode::Run | Mode::RunOnce => run::run(&call),
         Mode::Exec => exec::run(&call),
-        Mode::RenderOnce | Mode::RenderWatch => render::run(&call),
+        Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => render::run(&call),
         Mode::Check => {
             inherited::ordinary_signals();
             check::run(&call)

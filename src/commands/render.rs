@@ -1,7 +1,8 @@
-//! `proem render`: publish and exit, or keep watching; no process of its own.
+//! `proem render`: publish and exit, or keep watching; no process of its own. Or only look what would change.
 
-use super::Call;
+use super::{Call, dry_run};
 use crate::config::Mode;
+use crate::config::rendering::{Rendering, below};
 use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::os::inherited;
@@ -11,13 +12,21 @@ use crate::worker::{self, Ended, Surroundings};
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
     crate::source::threads::share_the_heap();
-    let plan = super::plan(call)?;
+    // What is wrong with the command line is said before files are read.
+    let how = Rendering::of(&call.cli, &call.environment, call.mode)?;
+    let mut plan = super::plan(call)?;
     if plan.groups.is_empty() {
         let nothing = Complaint::new("there is no template to render");
         return Err(nothing
             .hint("name one, `-t FROM:TO`, or a configuration file, `-c PATH`")
             .exit(Exit::USAGE)
             .into());
+    }
+    if let Some(dir) = &how.out_dir {
+        below(&mut plan, dir);
+    }
+    if call.mode == Mode::DryRun {
+        return dry_run::run(&plan, &how);
     }
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
     match worker::run(&plan, mode, None, Surroundings::default()) {

@@ -18,6 +18,7 @@ mod post;
 mod process;
 pub mod read;
 mod reload;
+pub mod rendering;
 pub mod schema;
 mod shape;
 mod sources;
@@ -59,6 +60,8 @@ pub enum Mode {
     Exec,
     /// `render`: no process; reloads of one are ignored.
     RenderOnce,
+    /// `render --dry-run`: no process; reloads are told of.
+    DryRun,
     /// `render --watch`: no process; reloads of one are mistakes.
     RenderWatch,
     /// `check`: the command may come later, from the command line that runs it.
@@ -74,7 +77,9 @@ impl Mode {
             Command::Run { once, .. } if once || flag("once") => Mode::RunOnce,
             Command::Run { .. } => Mode::Run,
             Command::Exec { .. } => Mode::Exec,
-            Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
+            // A dry run that was asked for, in whatever way, writes nothing.
+            Command::Render { ref how, .. } if how.dry_run || flag("dry-run") => Mode::DryRun,
+            Command::Render { once, watch, .. } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
             Command::Probe { .. } | Command::Ask(_) | Command::Schema | Command::Man | Command::Completions { .. } => {
@@ -139,7 +144,9 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let sources = sources::sources(reader, &tree, &stores);
     let replaced = sources::replaced(reader, &tree, &stores, &extra.replaced);
     let defaults = groups::Defaults::read(reader, &tree);
-    let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
+    // Below another root relative targets are relative to that root.
+    let targets = if rendering::out_dir(cli, environment).is_some() { Path::new("/") } else { &directory };
+    let places = templates::Places { template_dir: &template_dir, directory: &directory, targets, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
     let groups = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
@@ -154,7 +161,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
     }
     let processes = match mode {
-        Mode::RenderOnce | Mode::RenderWatch => Vec::new(),
+        Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
         _ => processes,
     };
     let plan = Plan {

@@ -104,7 +104,7 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
             Command::Check { with, .. } => many(with),
             _ => Vec::new(),
         },
-        // `once`, `watch`, `format` and `timeout` belong to commands, not to the configuration.
+        // What belongs to a command (`once`, `watch`, `dry-run`, `timeout`…) is not of the configuration.
         _ => Vec::new(),
     }
 }
@@ -172,7 +172,7 @@ pub fn layer(given: Vec<Given>, extra: &mut Extra, reader: &mut Reader<'_>) -> T
                 }
                 "rewrite" => pairs(main(&mut root, spot), "rewrite", &text, spot, reader),
                 "exit-codes" => pairs(main(&mut root, spot), "exit_codes", &text, spot, reader),
-                // `config` was read before; `once`, `watch`, `format` and `timeout` are the commands'.
+                // `config` was read before; the others are the commands'.
                 _ => {}
             }
         }

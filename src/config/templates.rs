@@ -41,6 +41,8 @@ pub struct Places<'a> {
     pub template_dir: &'a Path,
     /// Where proem was started.
     pub directory: &'a Path,
+    /// What a relative target is relative to.
+    pub targets: &'a Path,
     /// The command's.
     pub mode: Mode,
 }
@@ -136,12 +138,12 @@ fn files(
     let found = look_up(from, declared, places);
     let target = |relative: &Path| match to {
         "-" => TargetPlan::Stdout,
-        to => TargetPlan::File(clean(&places.directory.join(to).join(relative))),
+        to => TargetPlan::File(clean(&places.targets.join(to).join(relative))),
     };
     if !from.ends_with('/') && !found.is_dir() {
         let file = Path::new(found.file_name().unwrap_or_default());
         let bare = without_ending(file);
-        let into_directory = to.ends_with('/') || places.directory.join(to).is_dir();
+        let into_directory = to.ends_with('/') || places.targets.join(to).is_dir();
         let to = target(if into_directory { &bare } else { Path::new("") });
         let name = match declared {
             Declared::Table(name) => name.to_owned(),

@@ -95,10 +95,7 @@ impl Changes {
         places: &Places<'_>,
     ) -> Result<Option<Changes>, PublishError> {
         let mut resolver = Resolver::default();
-        let mut found = Found::default();
-        for one in rendered {
-            found.add(one, default_owner, places, &mut resolver)?;
-        }
+        let found = Found::of(rendered, default_owner, places, &mut resolver)?;
         let Found { mut files, repairs, stdout, targets } = found;
         if files.is_empty() && repairs.is_empty() && stdout.is_empty() {
             return Ok(None);
@@ -146,14 +143,27 @@ impl Changes {
 
 /// What the comparison found, template by template.
 #[derive(Default)]
-struct Found {
-    files: Vec<Change>,
-    repairs: Vec<Repair>,
-    stdout: Vec<Vec<u8>>,
+pub(super) struct Found {
+    pub(super) files: Vec<Change>,
+    pub(super) repairs: Vec<Repair>,
+    pub(super) stdout: Vec<Vec<u8>>,
     targets: Vec<(String, PathBuf)>,
 }
 
 impl Found {
+    pub(super) fn of(
+        rendered: Vec<Rendered<'_>>,
+        default_owner: Option<(u32, u32)>,
+        places: &Places<'_>,
+        resolver: &mut Resolver,
+    ) -> Result<Found, PublishError> {
+        let mut found = Found::default();
+        for one in rendered {
+            found.add(one, default_owner, places, resolver)?;
+        }
+        Ok(found)
+    }
+
     fn add(
         &mut self,
         rendered: Rendered<'_>,

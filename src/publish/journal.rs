@@ -184,6 +184,11 @@ impl Journal {
         self.dir.remove(&self.name)
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.path().join(&self.name)
+    }
+
     fn read(&self) -> io::Result<Option<Record>> {
         let file = match self.dir.file(&self.name, OFlag::O_RDONLY) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

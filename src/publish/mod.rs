@@ -8,12 +8,14 @@
 pub mod command;
 mod commit;
 mod compare;
+pub mod diff;
 mod fingerprint;
 mod format_check;
 mod in_place;
 mod journal;
 mod keep;
 mod place;
+pub mod preview;
 mod recover;
 mod stage;
 #[cfg(test)]

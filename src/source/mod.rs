@@ -19,6 +19,7 @@ mod places;
 #[cfg(feature = "net")]
 mod runtime;
 pub(crate) mod sampler;
+pub mod secrets;
 pub mod threads;
 mod tree;
 pub mod uri;

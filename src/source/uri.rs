@@ -77,8 +77,7 @@ fn redacted(text: &str, authority: Option<&str>, query: &[(String, Option<String
         None => text.to_owned(),
     };
     for (name, value) in query {
-        let lower = name.to_ascii_lowercase();
-        let sounds = ["token", "pass", "secret", "key", "auth"].iter().any(|word| lower.contains(word));
+        let sounds = super::secrets::sounds_secret(name);
         if let Some(value) = value.as_deref().filter(|value| sounds && !value.is_empty()) {
             shown = shown.replace(&format!("{name}={value}"), &format!("{name}=…"));
         }

@@ -7,17 +7,19 @@
 //! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
 
 pub mod control;
+pub mod dry_run;
 pub mod event;
 pub mod gate;
 pub mod group;
 pub mod health;
 mod metrics;
-mod owed;
+pub mod owed;
 mod post;
 mod publishing;
 pub mod relations;
 pub mod reload;
 pub mod retry;
+pub mod reveal;
 pub mod schedule;
 pub mod seen;
 mod service;
@@ -68,6 +70,8 @@ pub enum Mode {
     Render,
     /// No init: publish and watch until a signal comes.
     RenderWatch,
+    /// No init: look what publishing would do, write and run nothing, end.
+    DryRun,
 }
 
 impl Mode {
@@ -141,6 +145,8 @@ pub struct Worker<'p> {
     gate: Option<Gate>,
     /// Why a group is not published yet, at start.
     blocked: BTreeMap<usize, Vec<Complaint>>,
+    /// What a dry run noted of each group.
+    looks: BTreeMap<usize, dry_run::Look>,
     /// The signal thread, once it runs.
     listener: Option<signals::Listener>,
     /// When changed files are read, and at the latest.
@@ -196,7 +202,10 @@ impl<'p> Worker<'p> {
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
         // Where nothing runs yet there is nobody to verify with: what starts, starts on what is there.
         let recover = if welcome.started { crate::publish::recover_unverified } else { crate::publish::recover };
-        let recovered = recover(&plan.groups, plan.state_dir.as_deref());
+        let recovered = match mode {
+            Mode::DryRun => Vec::new(),
+            _ => recover(&plan.groups, plan.state_dir.as_deref()),
+        };
         let mixed = mixed(plan, &recovered);
         let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
         if !free.is_empty() {
@@ -237,7 +246,8 @@ impl<'p> Worker<'p> {
             commands: BTreeMap::new(),
             next_id: 0,
             sampler: Sampler::default(),
-            gate_probes: if welcome.started {
+            // A dry run starts nothing that could need what is probed, and an `exec:` probe would run something.
+            gate_probes: if welcome.started || mode == Mode::DryRun {
                 BTreeMap::new()
             } else {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
@@ -252,6 +262,7 @@ impl<'p> Worker<'p> {
             // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
+            looks: BTreeMap::new(),
             listener: None,
             files_due: None,
             templates_touched: false,
@@ -289,7 +300,7 @@ impl<'p> Worker<'p> {
                     _ if self.started => self.owe(index, self.plan.groups[index].splay),
                     Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
                     // Nobody stays to try again.
-                    Mode::Exec | Mode::Render => self.forgive(index),
+                    Mode::Exec | Mode::Render | Mode::DryRun => self.forgive(index),
                 }
             }
         }

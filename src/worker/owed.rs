@@ -385,7 +385,8 @@ impl Worker<'_> {
     }
 }
 
-fn describe(reload: &ReloadPlan) -> String {
+/// What is told to whom, in words.
+pub fn describe(reload: &ReloadPlan) -> String {
     match reload {
         ReloadPlan::Signal { process, signal } => format!("{process} by {}", crate::os::signals::name(*signal)),
         ReloadPlan::Restart { process } => format!("{process} by restart"),

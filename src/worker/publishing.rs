@@ -1,10 +1,10 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
-use super::Worker;
 use super::group::{Files, Group, Job, Then, What};
 use super::metrics::count;
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
+use super::{Mode, Worker};
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
@@ -102,6 +102,9 @@ impl<'p> Worker<'p> {
         self.counts.renders += 1;
         self.counts.render_time += began.elapsed();
         let mut rendered = rendered?;
+        if self.mode == Mode::DryRun {
+            return self.look(index, rendered);
+        }
         let contents = self.keys.contents(&rendered);
         if let Some(seen) = self.groups[index].seen.as_ref().filter(|_| !mixed) {
             if seen.is(&contents, &group.templates) {
@@ -160,7 +163,7 @@ impl<'p> Worker<'p> {
     }
 
     /// The targets are what they should be already: whatever was held for this group may run.
-    fn right(&mut self, index: usize) {
+    pub(super) fn right(&mut self, index: usize) {
         let group = &mut self.groups[index];
         group.trouble = None;
         group.done = true;
@@ -482,7 +485,7 @@ impl<'p> Worker<'p> {
     }
 
     /// The user of the process that is reloaded, else main's, so that it can read what is made for it.
-    fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
+    pub(super) fn default_owner(&self, group: &GroupPlan) -> Option<(u32, u32)> {
         let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
@@ -492,7 +495,7 @@ impl<'p> Worker<'p> {
 }
 
 /// What an `owner` as written is in numbers now; a user without a group brings its own.
-fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
+pub(super) fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
     let user = owner.user.as_deref().map(crate::os::passwd::user_id).transpose()?;
     let group = owner.group.as_deref().map(crate::os::passwd::group_id).transpose()?;
     Ok((user.map(|(uid, _)| uid), group.or(user.and_then(|(_, gid)| gid))))

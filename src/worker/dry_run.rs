@@ -1,0 +1,214 @@
+//! A dry run: the loop as for `render`, but what it would do is noted instead of done.
+
+use super::publishing::{Problem, owner_ids};
+use super::reveal::{Line, Reveal, lines};
+use super::{Ended, Mode, Surroundings, Worker};
+use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, TargetPlan, VerifyPlan, VerifyWhat};
+use crate::os::environ;
+use crate::publish::preview::{Action, Attributes, Left, Preview, Shown, left_behind, preview};
+use crate::publish::{Places, Present, Rendered};
+use crate::source::layers::State;
+use crate::source::secrets::{Hide, Known, is_private_key, masked, sounds_secret};
+use crate::template::Context;
+use std::path::{Path, PathBuf};
+
+/// What publishing a group would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupReport {
+    /// The group's name.
+    pub name: String,
+    /// What an earlier publish left behind, and the journal that tells of it.
+    pub left: Option<(Left, PathBuf)>,
+    /// In the order of its templates.
+    pub targets: Vec<TargetReport>,
+    /// The check that would run; without secrets.
+    pub check: Option<CheckPlan>,
+    /// What a proem that runs the processes would tell them; without secrets.
+    pub reloads: Vec<ReloadPlan>,
+    /// What would have to succeed after that; without secrets.
+    pub verify: Option<VerifyPlan>,
+}
+
+/// What publishing would do to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetReport {
+    /// What; its content is left out.
+    pub preview: Preview,
+    /// The change of its content, if that was asked for.
+    pub diff: Option<Diff>,
+}
+
+/// The change of a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Diff {
+    /// Line by line.
+    Lines {
+        /// The hunks.
+        lines: Vec<Line>,
+        /// Something was hidden.
+        redacted: bool,
+    },
+    /// One side cannot be shown, and why.
+    Opaque(String),
+}
+
+/// What the loop noted of a group.
+#[derive(Debug)]
+pub(super) struct Look {
+    previews: Vec<Preview>,
+    /// Of each target how much may be shown.
+    reveals: Vec<Reveal>,
+}
+
+/// Looks what publishing a plan would do: sources are read and waited for as by `render`, and nothing is written or run.
+/// The report is empty unless the loop is done.
+pub fn run(plan: &Plan, diff: bool) -> (Ended, Vec<GroupReport>) {
+    let mut worker = match Worker::new(plan, Mode::DryRun, None, Surroundings::default()) {
+        Ok(worker) => worker,
+        Err(failure) => return (Ended::Failed(failure), Vec::new()),
+    };
+    let ended = worker.serve();
+    let ended = worker.last_signal().unwrap_or(ended);
+    let report = if matches!(ended, Ended::Done) { worker.report(diff) } else { Vec::new() };
+    (ended, report)
+}
+
+impl<'p> Worker<'p> {
+    /// Notes what publishing a group would do.
+    pub(super) fn look(&mut self, index: usize, rendered: Vec<Rendered<'p>>) -> Result<(), Problem> {
+        let plan = self.plan;
+        let group = &plan.groups[index];
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present: Present::Stays };
+        let previews = preview(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
+        let reveals = previews.iter().enumerate().map(|(at, preview)| self.reveal(index, at, preview)).collect();
+        self.looks.insert(index, Look { previews, reveals });
+        self.right(index);
+        Ok(())
+    }
+
+    /// How much of a target may be shown. To find out what of it depends on secrets it is rendered once more, without them.
+    fn reveal(&self, index: usize, at: usize, preview: &Preview) -> Reveal {
+        let Some(Ok(new)) = preview.content.as_deref().map(std::str::from_utf8) else { return Reveal::Nothing };
+        let private = [preview.before, preview.after].into_iter().flatten().any(Attributes::is_private)
+            || is_private_key(new)
+            || matches!(&preview.target, TargetPlan::File(path)
+                if matches!(Shown::in_place(path), Shown::Text(old) if is_private_key(&old)));
+        let mut context = Context::new();
+        let (mut uses_secret, mut hides) = (private, private);
+        for &source in &self.groups[index].uses {
+            let State::Ready { value, secret } = self.layers.snapshot(source) else { return Reveal::Nothing };
+            let plan = &self.sources[source];
+            uses_secret |= secret;
+            let hidden = match self.hide(source, secret || private) {
+                Some(hide) => masked(&value, hide),
+                None => None,
+            };
+            hides |= hidden.is_some();
+            context.insert(plan.name.as_str(), hidden.unwrap_or(value), plan.origin());
+        }
+        if !uses_secret && !hides {
+            return Reveal::All;
+        }
+        match self.engine.render(self.groups[index].templates.start + at, &context) {
+            Ok(text) if text == new && !uses_secret => Reveal::All,
+            Ok(text) => Reveal::Masked(text),
+            // It cannot be rendered without them.
+            Err(_) => Reveal::Nothing,
+        }
+    }
+
+    /// Which values of a source are not to be shown; `None`: it never holds secrets.
+    fn hide(&self, source: usize, all: bool) -> Option<Hide> {
+        let is_container = self.sources[source].layers.iter().all(|layer| layer.uri.scheme == "container");
+        match (is_container, all) {
+            (true, _) => None,
+            (false, true) => Some(Hide::All),
+            (false, false) => Some(Hide::Likely),
+        }
+    }
+
+    /// Every secret that is known by now: of sources that say so, and what sounds like one there and in the environment.
+    fn known(&self) -> Known {
+        let mut known = Known::new();
+        for source in 0..self.sources.len() {
+            if let State::Ready { value, secret } = self.layers.snapshot(source)
+                && let Some(hide) = self.hide(source, secret)
+            {
+                known.add(&value, hide);
+            }
+        }
+        for (name, value) in environ::by_name(&environ::raw()) {
+            // A path to a secret is none.
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+                && sounds_secret(name)
+                && !name.ends_with("_FILE")
+            {
+                known.add_text(value);
+            }
+        }
+        known
+    }
+
+    fn report(&mut self, diff: bool) -> Vec<GroupReport> {
+        let known = self.known();
+        let looks = std::mem::take(&mut self.looks);
+        let report = |(index, look): (usize, Look)| {
+            let plan = &self.plan.groups[index];
+            let pairs = look.previews.into_iter().zip(look.reveals);
+            let targets: Vec<TargetReport> = pairs
+                .map(|(mut preview, reveal)| {
+                    let content = preview.content.take();
+                    let diff = match (&preview.target, content) {
+                        (TargetPlan::File(path), Some(new)) if diff => Some(Diff::of(path, new, &reveal, &known)),
+                        _ => None,
+                    };
+                    TargetReport { preview, diff }
+                })
+                .collect();
+            let content = |target: &TargetReport| !matches!(target.preview.action, Action::Keep | Action::Repair);
+            let changed = targets.iter().any(content);
+            let clean = |argv: &[String]| argv.iter().map(|item| known.hide(item)).collect();
+            let check = plan.check.as_ref().filter(|_| changed);
+            let check = check.map(|check| CheckPlan { command: clean(&check.command), timeout: check.timeout });
+            let told = if changed { plan.reloads() } else { &[] };
+            let reloads = told.iter().map(|reload| match reload {
+                ReloadPlan::Run { command, timeout } => ReloadPlan::Run { command: clean(command), timeout: *timeout },
+                ReloadPlan::Post(post) => {
+                    ReloadPlan::Post(PostPlan { written: known.hide(&post.written), ..post.clone() })
+                }
+                other => other.clone(),
+            });
+            let verify = plan.verify.clone().filter(|_| changed).map(|VerifyPlan { what, within }| {
+                let what = match what {
+                    VerifyWhat::Probe(mut probe) => {
+                        probe.text = known.hide(&probe.text);
+                        VerifyWhat::Probe(probe)
+                    }
+                    VerifyWhat::Run(command) => VerifyWhat::Run(clean(&command)),
+                };
+                VerifyPlan { what, within }
+            });
+            let left = left_behind(plan, self.plan.state_dir.as_deref());
+            GroupReport { name: plan.name.clone(), left, targets, check, reloads: reloads.collect(), verify }
+        };
+        looks.into_iter().map(report).collect()
+    }
+}
+
+impl Diff {
+    fn of(target: &Path, new: Vec<u8>, reveal: &Reveal, known: &Known) -> Diff {
+        let old = match Shown::in_place(target) {
+            Shown::Absent => String::new(),
+            Shown::Text(text) => text,
+            Shown::Opaque(why) => return Diff::Opaque(format!("what is there is {why}")),
+        };
+        match Shown::of(new) {
+            Shown::Text(new) => {
+                let (lines, redacted) = lines(&old, &new, reveal, known);
+                Diff::Lines { lines, redacted }
+            }
+            Shown::Opaque(why) => Diff::Opaque(format!("what would be there is {why}")),
+            Shown::Absent => Diff::Opaque("nothing would be there".into()),
+        }
+    }
+}
