@@ -118,8 +118,8 @@ pub struct TemplatePlan {
     pub mode: Option<u32>,
     /// `None`: the user of the process that is reloaded, else whoever proem runs as.
     pub owner: Option<OwnerPlan>,
-    /// Built-in check that the content parses as this format.
-    pub format: Option<crate::source::format::Format>,
+    /// Built-in check that the content parses as this; `None`: as what the target's ending says, by laxer rules.
+    pub format: Option<crate::publish::Syntax>,
     /// Where it was declared.
     pub place: Place,
 }

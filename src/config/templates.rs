@@ -8,15 +8,14 @@ use super::tree::{Item, Raw, Spot, Table};
 use super::{Mode, file};
 use crate::error::Complaint;
 use crate::exit::Exit;
-use crate::source::format::Format;
+use crate::publish::Syntax;
 use crate::template::Escape;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Endings that say "this is a template" and are not part of the target's name.
 const ENDINGS: &[&str] = &[".tera", ".tmpl", ".template"];
-/// Names of formats and escapes, for suggestions.
-const FORMATS: &[&str] = &["toml", "yaml", "json", "env", "ini", "text"];
+/// Names of escapes, for suggestions.
 const ESCAPES: &[&str] = &["none", "json", "yaml", "toml", "shell", "env", "html"];
 
 /// A template, and what will decide which group it is in.
@@ -99,7 +98,7 @@ fn read(
     }
     let mode = reader.octal(table, "mode", 0o7777);
     let owner = owner(reader, table);
-    let format = reader.word(table, "format", FORMATS, Format::by_name);
+    let format = reader.word(table, "format", Syntax::NAMES, Syntax::by_name);
     let escape = reader.word(table, "escape", ESCAPES, Escape::by_name);
     let group = table.get("group").and_then(|item| Some((reader.text(table, "group")?, item.spot)));
     let together = Together::read(reader, table, places.mode);

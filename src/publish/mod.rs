@@ -22,7 +22,7 @@ mod tests;
 pub use commit::{AfterError, CommitError, Committed};
 pub use compare::Changes;
 pub use fingerprint::Fingerprint;
-pub use format_check::malformed;
+pub use format_check::{Syntax, malformed};
 pub use journal::{forget_owed, remember_owed};
 pub use recover::{Outcome, Recovered, recover};
 pub use stage::Staged;

@@ -7,7 +7,6 @@ mod steps;
 
 use super::*;
 use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};
-use crate::source::format::Format;
 use crate::template::Escape;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
