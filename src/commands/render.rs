@@ -12,7 +12,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
     crate::source::threads::share_the_heap();
     let plan = super::plan(call)?;
-    if plan.groups.is_empty() {
+    if plan.groups.is_empty() && plan.dirs.is_empty() {
         let nothing = Complaint::new("there is no template to render");
         return Err(nothing
             .hint("name one, `-t FROM:TO`, or a configuration file, `-c PATH`")

@@ -19,13 +19,15 @@ pub const TOP: &[&str] = &[
     "wait_for",
 ];
 /// Tables at the top of a file.
-pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "process"];
+pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "dir", "process"];
 /// Keys of `[template.NAME]`.
 pub const TEMPLATE: &[&str] = &[
     "from",
     "to",
     "mode",
     "owner",
+    "parents",
+    "parents_mode",
     "escape",
     "format",
     "group",
@@ -37,6 +39,8 @@ pub const TEMPLATE: &[&str] = &[
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
 pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "settle", "throttle"];
+/// Keys of `[dir."PATH"]`.
+pub const DIR: &[&str] = &["mode", "owner"];
 /// Keys of `[process.main]`.
 pub const PROCESS: &[&str] = &[
     "command",
@@ -118,7 +122,7 @@ pub fn variable(option: &str) -> String {
 pub fn check(reader: &mut Reader<'_>, root: &Table) {
     let all: Vec<&str> = TOP.iter().chain(SECTIONS).copied().collect();
     reader.only(root, &all);
-    for (section, keys) in [("template", TEMPLATE), ("group", GROUP), ("process", PROCESS)] {
+    for (section, keys) in [("template", TEMPLATE), ("group", GROUP), ("dir", DIR), ("process", PROCESS)] {
         let Some(Raw::Table(named)) = root.get(section).map(|item| &item.raw) else { continue };
         for entry in named.0.values() {
             if let Raw::Table(table) = &entry.item.raw {
@@ -154,6 +158,7 @@ mod tests {
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
         assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD].concat());
         assert_eq!(documented("Groups"), GROUP);
+        assert_eq!(documented("Directories for processes"), DIR);
         assert_eq!(documented("Process"), PROCESS);
         assert_eq!(documented("Stores"), [&["kind"], CONSUL].concat());
     }

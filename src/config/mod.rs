@@ -6,6 +6,7 @@
 //! the typed readers ([`read`]) then turn it into the plan, section by section.
 
 mod confinement;
+mod directories;
 pub mod environment;
 pub mod expand;
 pub mod file;
@@ -135,6 +136,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         template_dir,
         sources,
         stores,
+        dirs: directories::directories(reader, &tree, &directory),
         groups,
         processes,
         warnings,

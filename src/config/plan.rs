@@ -23,6 +23,8 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// How to reach a store where the conventional variables are not enough, by store name.
     pub stores: BTreeMap<String, StorePlan>,
+    /// Directories that processes need; parents before what is in them.
+    pub dirs: Vec<DirPlan>,
     /// Every template belongs to exactly one group.
     pub groups: Vec<GroupPlan>,
     /// Start gate: all must be up before the first render.
@@ -118,8 +120,35 @@ pub struct TemplatePlan {
     pub mode: Option<u32>,
     /// `None`: the user of the process that is reloaded, else whoever proem runs as.
     pub owner: Option<OwnerPlan>,
+    /// What is done about directories of the target that are missing.
+    pub parents: ParentsPlan,
     /// Built-in check that the content parses as this; `None`: as what the target's ending says, by laxer rules.
     pub format: Option<crate::publish::Syntax>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// What is done about missing directories of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentsPlan {
+    /// They are made and get the target's owner.
+    Make {
+        /// Their permission bits.
+        mode: u32,
+    },
+    /// The publish fails (73).
+    Refuse,
+}
+
+/// `[dir."PATH"]`: a directory that is there, with this mode and owner, before anything is published or started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirPlan {
+    /// Absolute; neither `/` nor ending with `..`.
+    pub path: PathBuf,
+    /// Permission bits; `None`: the existing directory's, else 0755.
+    pub mode: Option<u32>,
+    /// `None`: main's user, else the existing directory's, else whoever proem runs as.
+    pub owner: Option<OwnerPlan>,
     /// Where it was declared.
     pub place: Place,
 }

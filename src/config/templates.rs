@@ -1,7 +1,7 @@
 //! Templates: `[template.NAME]` and `-t FROM:TO[:RELOAD]`, files or directories, and what each becomes.
 
 use super::expand::split_outside;
-use super::plan::{OwnerPlan, TargetPlan, TemplatePlan};
+use super::plan::{OwnerPlan, ParentsPlan, TargetPlan, TemplatePlan};
 use super::read::Reader;
 use super::reload::Together;
 use super::tree::{Item, Raw, Spot, Table};
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Endings that say "this is a template" and are not part of the target's name.
 const ENDINGS: &[&str] = &[".tera", ".tmpl", ".template"];
+/// `parents_mode`.
+const DIRECTORY_MODE: u32 = 0o755;
 /// Names of escapes, for suggestions.
 const ESCAPES: &[&str] = &["none", "json", "yaml", "toml", "shell", "env", "html"];
 
@@ -98,6 +100,7 @@ fn read(
     }
     let mode = reader.octal(table, "mode", 0o7777);
     let owner = owner(reader, table);
+    let parents = parents(reader, table);
     let format = reader.word(table, "format", Syntax::NAMES, Syntax::by_name);
     let escape = reader.word(table, "escape", ESCAPES, Escape::by_name);
     let group = table.get("group").and_then(|item| Some((reader.text(table, "group")?, item.spot)));
@@ -116,7 +119,7 @@ fn read(
             TargetPlan::Stdout => Escape::of_path(Path::new(&name)),
         });
         let place = reader.mistakes.place(spot);
-        let plan = TemplatePlan { name, from, to, escape, mode, owner: owner.clone(), format, place };
+        let plan = TemplatePlan { name, from, to, escape, mode, owner: owner.clone(), parents, format, place };
         all.push(Read { plan, group: group.clone(), together: together.clone(), spot, table: table.clone() });
     }
 }
@@ -220,12 +223,12 @@ fn without_ending(path: &Path) -> PathBuf {
 }
 
 /// Without `.` and doubled slashes. `..` stays: what it means depends on links.
-fn clean(path: &Path) -> PathBuf {
+pub fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
 /// `user`, `user:group`, `:group`; names or numbers.
-fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
+pub fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
     let text = reader.text(table, "owner")?;
     let part = |part: &str| (!part.is_empty()).then(|| part.to_owned());
     let (user, group) = match text.split_once(':') {
@@ -238,6 +241,21 @@ fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
         return None;
     }
     Some(OwnerPlan { user, group })
+}
+
+/// `parents` and `parents_mode`.
+fn parents(reader: &mut Reader<'_>, table: &Table) -> ParentsPlan {
+    let mode = reader.octal(table, "parents_mode", 0o7777);
+    let made = ParentsPlan::Make { mode: mode.unwrap_or(DIRECTORY_MODE) };
+    match (reader.boolean(table, "parents"), table.get("parents_mode")) {
+        (Some(false), None) => ParentsPlan::Refuse,
+        (Some(false), Some(item)) => {
+            let message = "`parents_mode` says nothing where `parents` is false";
+            reader.wrong(item.spot, message, "remove one of them");
+            ParentsPlan::Refuse
+        }
+        _ => made,
+    }
 }
 
 fn unique_targets(reader: &mut Reader<'_>, all: &[Read]) {

@@ -1,16 +1,16 @@
 //! What differs between the rendered contents of a group and its targets.
 
+use super::access::{Access, Insist, Is};
 use super::fingerprint::Fingerprint;
 use super::place::{Resolver, is_regular};
-use super::{Places, PublishError, Rendered, format_check, journal, warn_once};
-use crate::config::plan::{GroupPlan, TargetPlan};
+use super::{Places, PublishError, Rendered, format_check, journal};
+use crate::config::plan::{GroupPlan, ParentsPlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::Retry;
-use nix::unistd::{Gid, Uid};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A group's targets that are not what was rendered. Nothing has been written.
@@ -50,6 +50,8 @@ pub(super) struct Change {
     pub(super) target: PathBuf,
     pub(super) content: Vec<u8>,
     pub(super) access: Access,
+    /// Of directories that are missing; `None`: they must be there.
+    pub(super) parents: Option<Access>,
     pub(super) exists: bool,
     /// Of the old content, where it must be told from the new one after a crash.
     pub(super) old: Option<Fingerprint>,
@@ -60,25 +62,6 @@ pub(super) struct Repair {
     pub(super) asked: PathBuf,
     pub(super) target: PathBuf,
     pub(super) access: Access,
-}
-
-/// The mode and owner that a target is to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Access {
-    pub(super) mode: u32,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
-    pub(super) of_mode: Insist,
-    pub(super) of_owner: Insist,
-}
-
-/// What happens where mode or owner cannot be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Insist {
-    /// It was stated: the publish fails.
-    Stated,
-    /// It is a default: a warning.
-    Default,
 }
 
 impl Changes {
@@ -183,80 +166,23 @@ impl Found {
             })?),
             None => None,
         };
-        let access = Access::wanted(template.mode, stated, default_owner, secret, old.as_ref());
+        let new = if secret { 0o600 } else { 0o644 };
+        let access = Access::wanted(template.mode, stated, default_owner, new, old.as_ref().map(Is::from));
         self.targets.push((template.name.clone(), target.clone()));
         if let Some(old) = old.as_ref().filter(|old| same_content(&target, old, &content)) {
-            if access.differs(old) {
+            if access.differs(Is::from(old)) {
                 self.repairs.push(Repair { asked, target, access });
             }
             return Ok(());
         }
         format_check::check(template, &asked.display().to_string(), &content)?;
-        let template = template.name.clone();
-        self.files.push(Change { template, asked, target, content, access, exists: old.is_some(), old: None });
-        Ok(())
-    }
-}
-
-impl Access {
-    fn wanted(
-        mode: Option<u32>,
-        stated: Option<(Option<u32>, Option<u32>)>,
-        default_owner: Option<(u32, u32)>,
-        secret: bool,
-        old: Option<&Metadata>,
-    ) -> Access {
-        let kept = |old: &Metadata| old.permissions().mode() & 0o7777;
-        let new = if secret { 0o600 } else { 0o644 };
-        let existing = (old.map(Metadata::uid), old.map(Metadata::gid));
-        let (uid, gid) = match (stated, default_owner) {
-            (Some((uid, gid)), _) => (uid.or(existing.0), gid.or(existing.1)),
-            // Only root gives files away; an ordinary user's target stays as it is instead of being repaired for ever.
-            (None, Some((uid, gid))) if Uid::effective().is_root() || old.is_none() => (Some(uid), Some(gid)),
-            (None, _) => existing,
+        let parents = match template.parents {
+            ParentsPlan::Make { mode } => Some(Access { mode, of_mode: Insist::Stated, ..access }),
+            ParentsPlan::Refuse => None,
         };
-        let insist = |stated: bool| if stated { Insist::Stated } else { Insist::Default };
-        let (of_mode, of_owner) = (insist(mode.is_some()), insist(stated.is_some()));
-        Access { mode: mode.or(old.map(kept)).unwrap_or(new), uid, gid, of_mode, of_owner }
-    }
-
-    fn differs(&self, is: &Metadata) -> bool {
-        is.permissions().mode() & 0o7777 != self.mode || self.owner_differs(is)
-    }
-
-    fn owner_differs(&self, is: &Metadata) -> bool {
-        self.uid.is_some_and(|uid| uid != is.uid()) || self.gid.is_some_and(|gid| gid != is.gid())
-    }
-
-    /// Gives `file` this owner and mode, where they differ.
-    pub(super) fn apply(&self, file: &File, asked: &Path) -> io::Result<()> {
-        let mut is = file.metadata()?;
-        if self.owner_differs(&is) {
-            let chowned = nix::unistd::fchown(file, self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
-            self.of_owner.tolerate(chowned, asked, "its owner cannot be set, because proem does not run as root")?;
-            // It clears the set-id bits.
-            is = file.metadata()?;
-        }
-        // After chown, and before content.
-        if is.permissions().mode() & 0o7777 != self.mode {
-            let mode = nix::sys::stat::Mode::from_bits_truncate(self.mode);
-            let changed = nix::sys::stat::fchmod(file, mode);
-            self.of_mode.tolerate(changed, asked, "its mode cannot be set, because it belongs to another user")?;
-        }
+        let (template, exists) = (template.name.clone(), old.is_some());
+        self.files.push(Change { template, asked, target, content, access, parents, exists, old: None });
         Ok(())
-    }
-}
-
-impl Insist {
-    fn tolerate(self, result: nix::Result<()>, asked: &Path, weaker: &str) -> io::Result<()> {
-        match result {
-            // EINVAL: an id that this user namespace does not map.
-            Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) if self == Insist::Default => {
-                warn_once(asked, weaker);
-                Ok(())
-            }
-            other => Ok(other?),
-        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! It is believed only when it belongs to proem's own user and nobody else may write it, and then only about targets of
 //! the group and names of ours: it cannot make root move other files.
 
+use super::access::Access;
+use super::directory;
 use super::fingerprint::Fingerprint;
 use super::place::{Dir, PREFIX, Resolver, staged_name};
 use super::{PublishError, warn_once};
@@ -101,7 +103,10 @@ impl Place {
     pub(super) fn write(&self, record: &Record) -> io::Result<Journal> {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for path in &self.dirs {
-            let open = if self.state_dir.is_some() { Dir::open_or_make(path) } else { Dir::open(path) };
+            let open = match self.state_dir {
+                Some(_) => directory::open_or_make(path, &Access::OWN, path),
+                None => Dir::open(path),
+            };
             let journal = open.map(|dir| Journal { dir, name: self.name.clone() });
             match journal.and_then(|journal| journal.replace(record).map(|()| journal)) {
                 Ok(journal) => {

@@ -5,9 +5,11 @@
 //! [`Committed::roll_back`] where a check refused. They block on file I/O only: commands run elsewhere ([`command`]),
 //! and nothing here knows of sources, processes or time.
 
+mod access;
 pub mod command;
 mod commit;
 mod compare;
+mod directory;
 mod fingerprint;
 mod format_check;
 mod in_place;
@@ -21,6 +23,7 @@ mod tests;
 
 pub use commit::{AfterError, CommitError, Committed};
 pub use compare::Changes;
+pub use directory::make as make_directory;
 pub use fingerprint::Fingerprint;
 pub use format_check::{Syntax, malformed};
 pub use journal::{forget_owed, remember_owed};
@@ -95,6 +98,7 @@ fn hint(error: &io::Error) -> Option<&'static str> {
         libc::EROFS => Some("mount a writable volume there"),
         libc::ENOSPC | libc::EDQUOT => Some("free space on that file system"),
         libc::EISDIR => Some("`to` names a file; for a directory of templates both `from` and `to` end with `/`"),
+        libc::ENOTDIR => Some("remove what is in the way of the directory, or name another one"),
         libc::ELOOP => Some("a symbolic link there leads back to itself"),
         _ => None,
     }

@@ -6,7 +6,7 @@ mod mounts;
 mod steps;
 
 use super::*;
-use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, ParentsPlan, Place, ReloadChoice, TargetPlan};
 use crate::template::Escape;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ fn template(name: &str, to: &Path) -> TemplatePlan {
         escape: Escape::None,
         mode: None,
         owner: None,
+        parents: ParentsPlan::Make { mode: 0o755 },
         format: None,
         place: Place("test".into()),
     }

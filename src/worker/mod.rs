@@ -7,6 +7,7 @@
 //! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
 
 pub mod control;
+mod directories;
 pub mod event;
 pub mod gate;
 pub mod group;
@@ -32,6 +33,7 @@ use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
 use crate::template::Engine;
 use control::{Control, Init, Reader, Welcome};
+use directories::When;
 use event::Event;
 use gate::Gate;
 use group::{Files, Group};
@@ -269,6 +271,9 @@ impl<'p> Worker<'p> {
 
     fn serve(&mut self) -> Ended {
         let now = Instant::now();
+        if let Err(failure) = self.make_directories(When::First, now) {
+            return Ended::Failed(failure);
+        }
         for group in &mut self.groups {
             group.schedule.changed(now);
         }

@@ -4,7 +4,7 @@ use super::Worker;
 use super::group::{Files, Group, Job, What};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, ProcessPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -401,13 +401,18 @@ impl<'p> Worker<'p> {
         let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
+        self.user_of(process)
+    }
+
+    /// Whom a process runs as, if that is stated and known.
+    pub(super) fn user_of(&self, process: &ProcessPlan) -> Option<(u32, u32)> {
         let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
         Some((account.uid, account.gid))
     }
 }
 
 /// What an `owner` as written is in numbers now; a user without a group brings its own.
-fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
+pub(super) fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
     let user = owner.user.as_deref().map(crate::os::passwd::user_id).transpose()?;
     let group = owner.group.as_deref().map(crate::os::passwd::group_id).transpose()?;
     Ok((user.map(|(uid, _)| uid), group.or(user.and_then(|(_, gid)| gid))))

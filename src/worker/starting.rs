@@ -1,5 +1,6 @@
 //! The start: what is waited for, when start gives up, and what init is told once everything is published.
 
+use super::directories::When;
 use super::group::Files;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
@@ -120,6 +121,7 @@ impl Worker<'_> {
     }
 
     fn open_gate(&mut self, now: Instant) -> Result<(), Failure> {
+        self.make_directories(When::Last, now)?;
         self.gate = None;
         self.blocked.clear();
         self.start_processes()?;

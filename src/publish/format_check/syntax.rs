@@ -178,7 +178,10 @@ fn xml(text: &str, rules: Rules) -> Result<(), Fault> {
         let at = |offset: u64| usize::try_from(offset).ok().map(|offset| position(text, offset));
         let element = match reader.read_event() {
             Err(_) => {
-                return Err(Fault::new(at(reader.error_position()), "a tag, comment or entity that is not well-formed"));
+                return Err(Fault::new(
+                    at(reader.error_position()),
+                    "a tag, comment or entity that is not well-formed",
+                ));
             }
             Ok(Event::Eof) => break,
             Ok(Event::Start(element)) => {
