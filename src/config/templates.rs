@@ -246,7 +246,6 @@ pub fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
 /// `parents` and `parents_mode`.
 fn parents(reader: &mut Reader<'_>, table: &Table) -> ParentsPlan {
     let mode = reader.octal(table, "parents_mode", 0o7777);
-    let made = ParentsPlan::Make { mode: mode.unwrap_or(DIRECTORY_MODE) };
     match (reader.boolean(table, "parents"), table.get("parents_mode")) {
         (Some(false), None) => ParentsPlan::Refuse,
         (Some(false), Some(item)) => {
@@ -254,7 +253,7 @@ fn parents(reader: &mut Reader<'_>, table: &Table) -> ParentsPlan {
             reader.wrong(item.spot, message, "remove one of them");
             ParentsPlan::Refuse
         }
-        _ => made,
+        _ => ParentsPlan::Make { mode: mode.unwrap_or(DIRECTORY_MODE) },
     }
 }
 

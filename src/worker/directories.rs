@@ -1,7 +1,7 @@
 //! `[dir]`: directories that are there before anything is published in them, and before a process starts that needs them.
 
 use super::Worker;
-use super::publishing::owner_ids;
+use super::publishing::{owner_ids, user_of};
 use crate::error::Failure;
 use crate::publish::make_directory;
 use std::time::Instant;
@@ -24,7 +24,7 @@ impl Worker<'_> {
                 Err(_) if when == When::First && !self.started => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
-            let default_owner = || self.user_of(self.plan.processes.first()?);
+            let default_owner = || user_of(self.plan.processes.first()?);
             let made = stated.and_then(|stated| Ok(make_directory(directory, stated, default_owner())?));
             match made {
                 Ok(()) => {}

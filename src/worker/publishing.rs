@@ -401,14 +401,14 @@ impl<'p> Worker<'p> {
         let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
-        self.user_of(process)
+        user_of(process)
     }
+}
 
-    /// Whom a process runs as, if that is stated and known.
-    pub(super) fn user_of(&self, process: &ProcessPlan) -> Option<(u32, u32)> {
-        let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
-        Some((account.uid, account.gid))
-    }
+/// Whom a process runs as, if that is stated and known.
+pub(super) fn user_of(process: &ProcessPlan) -> Option<(u32, u32)> {
+    let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
+    Some((account.uid, account.gid))
 }
 
 /// What an `owner` as written is in numbers now; a user without a group brings its own.
