@@ -31,6 +31,7 @@ pub const TEMPLATE: &[&str] = &[
     "escape",
     "format",
     "group",
+    "prune",
     "check",
     "check_timeout",
     "reload",

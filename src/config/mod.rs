@@ -12,6 +12,7 @@ pub mod expand;
 pub mod file;
 mod groups;
 pub mod known;
+mod listing;
 pub mod options;
 pub mod plan;
 mod process;
@@ -110,7 +111,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let defaults = groups::Defaults::read(reader, &tree);
     let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
-    let groups = groups::groups(reader, &tree, read, &defaults, mode);
+    let (groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
@@ -125,7 +126,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         _ if main.command.is_empty() => Vec::new(),
         _ => vec![main],
     };
-    let plan = Plan {
+    let mut plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),
         worker_memory: reader.size_or_none(&tree, "worker_memory", WORKER_MEMORY),
@@ -138,9 +139,11 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         stores,
         dirs: directories::directories(reader, &tree, &directory),
         groups,
+        directories,
         processes,
         warnings,
     };
+    plan.keep_what_is_produced();
     match std::mem::take(&mut reader.mistakes).into_failure() {
         Some(failure) => Err(failure),
         None => Ok(plan),

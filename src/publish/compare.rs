@@ -2,9 +2,10 @@
 
 use super::access::{Access, Insist, Is};
 use super::fingerprint::Fingerprint;
+use super::manifest::{self, Obsolete};
 use super::place::{Resolver, is_regular};
 use super::{Places, PublishError, Rendered, format_check, journal};
-use crate::config::plan::{GroupPlan, ParentsPlan, TargetPlan};
+use crate::config::plan::{GroupPlan, ParentsPlan, PrunePlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::Retry;
@@ -48,7 +49,8 @@ pub(super) struct Change {
     pub(super) asked: PathBuf,
     /// Links followed.
     pub(super) target: PathBuf,
-    pub(super) content: Vec<u8>,
+    /// `None`: the target is removed.
+    pub(super) content: Option<Vec<u8>>,
     pub(super) access: Access,
     /// Of directories that are missing; `None`: they must be there.
     pub(super) parents: Option<Access>,
@@ -80,6 +82,10 @@ impl Changes {
         let mut found = Found::default();
         for one in rendered {
             found.add(one, default_owner, places, &mut resolver)?;
+        }
+        for prune in &group.prunes {
+            let obsolete = manifest::obsolete(prune, places.state_dir, &mut resolver);
+            found.files.extend(obsolete.into_iter().map(|one| Change::removal(prune, one)));
         }
         let Found { mut files, repairs, stdout, targets } = found;
         if files.is_empty() && repairs.is_empty() && stdout.is_empty() {
@@ -115,8 +121,25 @@ impl Changes {
 
     /// Of what would be published: to remember what was refused until an input changes.
     pub fn fingerprint(&self) -> Fingerprint {
-        let files = self.files.iter().map(|file| (file.template.as_str(), file.content.as_slice()));
+        let files = self.files.iter().map(|file| (file.template.as_str(), file.content.as_deref().unwrap_or_default()));
         Fingerprint::of_group(files.chain(self.stdout.iter().map(|content| ("-", content.as_slice()))))
+    }
+}
+
+impl Change {
+    fn removal(prune: &PrunePlan, obsolete: Obsolete) -> Change {
+        let Obsolete { asked, target, content } = obsolete;
+        Change {
+            // No template has such a name: its fingerprint is no content's.
+            template: format!("{}: without {}", prune.name, asked.display()),
+            asked,
+            target,
+            content: None,
+            access: Access::OWN,
+            parents: None,
+            exists: true,
+            old: Some(content),
+        }
     }
 }
 
@@ -181,6 +204,7 @@ impl Found {
             ParentsPlan::Refuse => None,
         };
         let (template, exists) = (template.name.clone(), old.is_some());
+        let content = Some(content);
         self.files.push(Change { template, asked, target, content, access, parents, exists, old: None });
         Ok(())
     }

@@ -15,8 +15,10 @@ mod format_check;
 mod in_place;
 mod journal;
 mod keep;
+mod manifest;
 mod place;
 mod recover;
+mod sealed;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ pub use directory::make as make_directory;
 pub use fingerprint::Fingerprint;
 pub use format_check::{Syntax, malformed};
 pub use journal::{forget_owed, remember_owed};
+pub use manifest::{Made, note_made};
 pub use recover::{Outcome, Recovered, recover};
 pub use stage::Staged;
 
@@ -75,7 +78,11 @@ pub struct PublishError {
 impl PublishError {
     /// The house's words for a target that cannot be written.
     fn write(target: &Path, error: &io::Error) -> PublishError {
-        let message = format!("failed to write {}: {}", target.display(), reason(error));
+        PublishError::failed("write", target, error)
+    }
+
+    fn failed(what: &str, target: &Path, error: &io::Error) -> PublishError {
+        let message = format!("failed to {what} {}: {}", target.display(), reason(error));
         let complaint = Complaint { message, hint: hint(error).map(str::to_owned) };
         PublishError { exit: Exit::CANNOT_WRITE, complaint, retry: Retry::Later }
     }
@@ -98,6 +105,7 @@ fn hint(error: &io::Error) -> Option<&'static str> {
         libc::EROFS => Some("mount a writable volume there"),
         libc::ENOSPC | libc::EDQUOT => Some("free space on that file system"),
         libc::EISDIR => Some("`to` names a file; for a directory of templates both `from` and `to` end with `/`"),
+        libc::EBUSY => Some("it is a mount point: unmount it"),
         libc::ENOTDIR => Some("remove what is in the way of the directory, or name another one"),
         libc::ELOOP => Some("a symbolic link there leads back to itself"),
         _ => None,

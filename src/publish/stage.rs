@@ -47,7 +47,7 @@ impl Changes {
         let mut staged = Staged { group, files: Vec::new(), repairs, stdout, targets, undo, journal };
         for change in files {
             let asked = change.asked.clone();
-            let makes_parents = change.parents.is_some();
+            let makes_parents = change.parents.is_some() || change.content.is_none();
             let file = StagedFile::write(change, staged.journal.state_dir());
             staged.files.push(file.map_err(|e| match e.kind() {
                 io::ErrorKind::NotFound if !makes_parents => no_directory(&asked),
@@ -97,6 +97,9 @@ impl StagedFile {
             None => Dir::open(parent)?,
         });
         let mut file = StagedFile { change, dir, name, elsewhere: None, staged: None };
+        if file.change.content.is_none() {
+            return Ok(file);
+        }
         match file.create(None) {
             Ok(()) => Ok(file),
             Err(e) if file.change.exists && only_in_place(&e) => {
@@ -120,7 +123,7 @@ impl StagedFile {
             // It is read by the check only and never becomes the target: 0600 will do.
             Some(_) => Ok(()),
         }
-        .and_then(|()| file.write_all(&self.change.content))
+        .and_then(|()| file.write_all(self.change.content.as_deref().unwrap_or_default()))
         .and_then(|()| file.sync_all());
         if let Err(e) = written {
             // The error is the news; what cannot be removed is swept at the next start.

@@ -3,6 +3,7 @@
 mod crashes;
 mod killed;
 mod mounts;
+mod removal;
 mod steps;
 
 use super::*;
@@ -23,6 +24,7 @@ fn template(name: &str, to: &Path) -> TemplatePlan {
         owner: None,
         parents: ParentsPlan::Make { mode: 0o755 },
         format: None,
+        directory: None,
         place: Place("test".into()),
     }
 }
@@ -31,6 +33,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
     GroupPlan {
         name: "web".into(),
         templates,
+        prunes: Vec::new(),
         check: check.map(|command| CheckPlan {
             command: command.iter().map(|item| (*item).to_owned()).collect(),
             timeout: Duration::from_secs(30),

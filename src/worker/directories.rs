@@ -4,6 +4,7 @@ use super::Worker;
 use super::publishing::{owner_ids, user_of};
 use crate::error::Failure;
 use crate::publish::make_directory;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// When directories are looked at.
@@ -15,16 +16,17 @@ pub(super) enum When {
     Last,
 }
 
-impl Worker<'_> {
+impl Worker {
     /// Makes what is missing and repairs what has drifted. Once main runs a failure is only told of: it has run on what
     /// there is.
     pub(super) fn make_directories(&mut self, when: When, now: Instant) -> Result<(), Failure> {
-        for directory in &self.plan.dirs {
+        let plan = Rc::clone(&self.plan);
+        for directory in &plan.dirs {
             let stated = match directory.owner.as_ref().map(owner_ids).transpose() {
                 Err(_) if when == When::First && !self.started => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
-            let default_owner = || user_of(self.plan.processes.first()?);
+            let default_owner = || user_of(plan.processes.first()?);
             let made = stated.and_then(|stated| Ok(make_directory(directory, stated, default_owner())?));
             match made {
                 Ok(()) => {}

@@ -6,6 +6,7 @@ use crate::config::plan::GroupPlan;
 use crate::publish::{Committed, Fingerprint, Staged};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// A group and where its publishing stands.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Group {
     pub seen: Option<Seen>,
     /// What was rendered last.
     pub rendered: Contents,
+    /// The same, of targets in directories with `prune`: the directory, the target, what it holds.
+    pub made: Vec<(usize, PathBuf, Fingerprint)>,
     /// Published, and its reload is still owed.
     pub committed: Option<Committed>,
     /// That a reload is owed was written to disk.
@@ -96,6 +99,7 @@ impl Group {
             changed: Vec::new(),
             seen: None,
             rendered: Contents::new(),
+            made: Vec::new(),
             committed: None,
             remembered: false,
         }

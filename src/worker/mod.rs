@@ -12,6 +12,7 @@ pub mod event;
 pub mod gate;
 pub mod group;
 mod owed;
+mod pruning;
 mod publishing;
 pub mod relations;
 pub mod reload;
@@ -27,7 +28,7 @@ use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
-use crate::publish::{Outcome, Recovered};
+use crate::publish::{Made, Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
@@ -43,6 +44,7 @@ use seen::Keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -91,8 +93,9 @@ pub struct Surroundings {
 }
 
 /// The state of the loop.
-pub struct Worker<'p> {
-    plan: &'p Plan,
+pub struct Worker {
+    /// Replaced as a whole when a directory of templates has other files.
+    plan: Rc<Plan>,
     mode: Mode,
     control: Control,
     surroundings: Surroundings,
@@ -123,6 +126,8 @@ pub struct Worker<'p> {
     files_due: Option<(Instant, Instant)>,
     /// A template file may have changed.
     templates_touched: bool,
+    /// Directories with `prune`: what of their targets is in place now and was not noted yet.
+    made: BTreeMap<usize, Made>,
     /// Processes run, so changes are to be told to them.
     started: bool,
     sender: Sender<Event>,
@@ -155,8 +160,8 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
     }
 }
 
-impl<'p> Worker<'p> {
-    fn new(plan: &'p Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
+impl Worker {
+    fn new(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker, Failure> {
         let (control, welcome, reader) = match init {
             Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
             None => (Control::none(), Welcome::default(), None),
@@ -184,7 +189,7 @@ impl<'p> Worker<'p> {
         })?;
         let now = Instant::now();
         let mut worker = Worker {
-            plan,
+            plan: Rc::new(plan.clone()),
             mode,
             control,
             surroundings,
@@ -194,9 +199,7 @@ impl<'p> Worker<'p> {
             sources,
             driver,
             groups,
-            checked_in_place: (0..plan.groups.len())
-                .filter(|&index| plan.groups[index].check.as_ref().is_some_and(|check| !check.on_staged()))
-                .collect(),
+            checked_in_place: relations::checked_in_place(plan),
             owed: Owed::default(),
             keys: Keys::default(),
             commands: BTreeMap::new(),
@@ -213,6 +216,7 @@ impl<'p> Worker<'p> {
             listener: None,
             files_due: None,
             templates_touched: false,
+            made: BTreeMap::new(),
             started: welcome.started,
             sender,
             events,
@@ -297,10 +301,12 @@ impl<'p> Worker<'p> {
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<Option<Ended>, Failure> {
         let now = Instant::now();
-        if std::mem::take(&mut self.templates_touched) {
+        // What a check is about stays what it is until it ends.
+        if !self.is_checking() && std::mem::take(&mut self.templates_touched) {
             self.templates_changed(now);
         }
         self.publish_due(now)?;
+        self.note_made();
         self.start_gate(now)?;
         if self.gate.is_none()
             && let Some(failure) = self.reload_due(now)

@@ -102,7 +102,7 @@ impl Owed {
     }
 }
 
-impl Worker<'_> {
+impl Worker {
     /// A group's files change: its reloads are owed. init remembers that, should this worker die.
     pub(super) fn owe(&mut self, group: usize) {
         let plan = &self.plan.groups[group];
@@ -160,7 +160,7 @@ impl Worker<'_> {
             mixed.contains(&entry.group)
                 || mixed.iter().any(|&index| match &entry.reload {
                     ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } => {
-                        concerns(self.plan, index).contains(process)
+                        concerns(&self.plan, index).contains(process)
                     }
                     ReloadPlan::Exit => true,
                     ReloadPlan::Run { .. } => false,

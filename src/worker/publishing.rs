@@ -4,7 +4,7 @@ use super::Worker;
 use super::group::{Files, Group, Job, What};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, ProcessPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -13,6 +13,7 @@ use crate::publish::{AfterError, Changes, CommitError, Committed, Outcome, Place
 use crate::source::Retry;
 use crate::source::layers::State;
 use crate::template::Context;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Why a group was not published.
@@ -24,7 +25,7 @@ pub enum Problem {
     Write(PublishError),
 }
 
-impl<'p> Worker<'p> {
+impl Worker {
     /// Publishes every group that is due.
     pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
         for index in 0..self.groups.len() {
@@ -82,15 +83,15 @@ impl<'p> Worker<'p> {
     }
 
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
-        let plan = self.plan;
+        let plan = Rc::clone(&self.plan);
         let group = &plan.groups[index];
         if self.groups[index].files == Files::Mixed {
             self.unmix(index)?;
         }
-        let mut rendered = self.render(index)?;
+        let mut rendered = self.render(&plan, index)?;
         let contents = self.keys.contents(&rendered);
         if let Some(seen) = &self.groups[index].seen {
-            if seen.is(&contents, &group.templates) {
+            if group.prunes.is_empty() && seen.is(&contents, &group.templates) {
                 self.right(index);
                 return Ok(());
             }
@@ -102,10 +103,11 @@ impl<'p> Worker<'p> {
             });
         }
         self.groups[index].rendered = contents;
+        self.groups[index].made = self.prunable(&rendered);
         let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
-            self.see(index);
+            self.see(index, false);
             self.right(index);
             return Ok(());
         };
@@ -142,8 +144,14 @@ impl<'p> Worker<'p> {
         self.unhold(index);
     }
 
-    /// What was rendered last is in place now.
-    fn see(&mut self, index: usize) {
+    /// What was rendered last is in place now: `changed`, or found there.
+    fn see(&mut self, index: usize, changed: bool) {
+        for (directory, target, content) in std::mem::take(&mut self.groups[index].made) {
+            self.made.entry(directory).or_default().targets.insert(target, content);
+        }
+        for prune in &self.plan.groups[index].prunes {
+            self.made.entry(prune.directory).or_default().settled = !changed;
+        }
         let contents = self.groups[index].rendered.clone();
         self.groups[index].seen = Some(Seen::now(contents, &self.plan.groups[index].templates));
     }
@@ -240,7 +248,7 @@ impl<'p> Worker<'p> {
         }
         group.done = true;
         group.refused = None;
-        self.see(index);
+        self.see(index, true);
         if self.owed.owes(index) {
             // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
             let group = &mut self.groups[index];
@@ -345,7 +353,7 @@ impl<'p> Worker<'p> {
 
     /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
     fn hold(&mut self, index: usize) {
-        let held = concerns(self.plan, index);
+        let held = concerns(&self.plan, index);
         if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
             self.control.tell(&ToInit::Hold(held));
         }
@@ -357,8 +365,8 @@ impl<'p> Worker<'p> {
             return;
         }
         let holding = (0..self.groups.len()).filter(|&other| self.groups[other].held);
-        let others: Vec<String> = holding.flat_map(|other| concerns(self.plan, other)).collect();
-        let mut free = concerns(self.plan, index);
+        let others: Vec<String> = holding.flat_map(|other| concerns(&self.plan, other)).collect();
+        let mut free = concerns(&self.plan, index);
         free.retain(|process| !others.contains(process));
         if !free.is_empty() {
             self.control.tell(&ToInit::Release(free));
@@ -366,8 +374,7 @@ impl<'p> Worker<'p> {
     }
 
     /// Renders every template of a group; all that is wrong with any of them is gathered.
-    fn render(&self, index: usize) -> Result<Vec<Rendered<'p>>, Problem> {
-        let plan = self.plan;
+    fn render<'a>(&self, plan: &'a Plan, index: usize) -> Result<Vec<Rendered<'a>>, Problem> {
         let plan = &plan.groups[index];
         let group: &Group = &self.groups[index];
         let mut context = Context::new();

@@ -15,7 +15,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Worker<'_> {
+impl Worker {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
     pub(super) fn listen(&mut self) {
@@ -33,7 +33,7 @@ impl Worker<'_> {
         }
         if !self.control.has_init() && self.listener.is_none() {
             let feed = self.sender.clone();
-            let ends = super::signals::ending(self.plan);
+            let ends = super::signals::ending(&self.plan);
             self.listener = super::signals::listen(ends, move |signal| feed.send(Event::Signal(signal)).is_ok());
         }
     }
@@ -195,7 +195,7 @@ impl Worker<'_> {
     /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
     pub(super) fn tell_stop_signals(&self) {
         for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
-            if let Ok(spec) = crate::commands::process_spec(process, self.plan) {
+            if let Ok(spec) = crate::commands::process_spec(process, &self.plan) {
                 self.control.tell(&ToInit::Process(Box::new(spec)));
             }
         }
@@ -207,7 +207,7 @@ impl Worker<'_> {
             return Ok(());
         }
         for process in &self.plan.processes {
-            let spec = crate::commands::process_spec(process, self.plan)?;
+            let spec = crate::commands::process_spec(process, &self.plan)?;
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
         self.control.tell(&ToInit::Start);
