@@ -107,7 +107,8 @@ fn a_refused_removal_is_known_again() {
 
 #[test]
 fn only_what_proem_put_there_is_removed() {
-    let cases: [(&str, fn(&Gone)); 5] = [
+    type Case = (&'static str, fn(&Gone));
+    let cases: [Case; 5] = [
         ("changed since", |gone| std::fs::write(&gone.b, "by hand").unwrap()),
         ("a link", |gone| {
             std::fs::rename(&gone.b, gone.dir.path().join("real")).unwrap();
