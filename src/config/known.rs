@@ -42,7 +42,7 @@ pub const TEMPLATE: &[&str] = &[
 pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "settle", "throttle"];
 /// Keys of `[dir."PATH"]`.
 pub const DIR: &[&str] = &["mode", "owner"];
-/// Keys of `[process.main]`.
+/// Keys of `[process.NAME]`.
 pub const PROCESS: &[&str] = &[
     "command",
     "user",
@@ -59,6 +59,17 @@ pub const PROCESS: &[&str] = &[
     "no_new_privs",
     "parent_death_signal",
     "env_keep",
+    "kind",
+    "essential",
+    "after",
+    "ready",
+    "alive",
+    "restart",
+    "max_restarts",
+    "within",
+    "when_exhausted",
+    "stable",
+    "drain",
 ];
 /// Keys of a `reload` that is a table.
 pub const RELOAD: &[&str] = &["run", "timeout"];

@@ -26,7 +26,7 @@ impl Worker {
                 Err(_) if when == When::First && !self.started => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
-            let default_owner = || user_of(plan.processes.first()?);
+            let default_owner = || user_of(plan.processes.iter().find(|process| process.name == "main")?);
             let made = stated.and_then(|stated| Ok(make_directory(directory, stated, default_owner())?));
             match made {
                 Ok(()) => {}

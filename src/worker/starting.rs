@@ -211,6 +211,7 @@ impl Worker {
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
         self.control.tell(&ToInit::Start);
+        self.watch_processes();
         Ok(())
     }
 }
