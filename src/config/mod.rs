@@ -16,6 +16,7 @@ pub mod known;
 mod listing;
 pub mod options;
 pub mod plan;
+mod post;
 mod process;
 pub mod read;
 mod reload;
@@ -23,6 +24,7 @@ mod sources;
 mod templates;
 pub mod tree;
 pub mod units;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Complaint, Failure};

@@ -12,6 +12,7 @@ use super::{directory, sealed, warn_once};
 use crate::config::plan::PrunePlan;
 use crate::publish::access::Access;
 use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -20,7 +21,28 @@ use std::path::{Component, Path, PathBuf};
 const MAGIC: &[u8] = b"proem manifest 1\n";
 
 /// Relative to the directory → what was put there. (An `OsString`: a path that is not UTF-8 could not be serialised.)
-type Entries = BTreeMap<OsString, Fingerprint>;
+type Entries = BTreeMap<OsString, Content>;
+
+/// What proem put there last, and what it had put there before: that comes back when a verify fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    last: Fingerprint,
+    before: Option<Fingerprint>,
+}
+
+impl Content {
+    fn is(&self, content: Fingerprint) -> bool {
+        self.last == content || self.before == Some(content)
+    }
+
+    fn then(known: Option<&Content>, last: Fingerprint) -> Content {
+        match known {
+            Some(known) if known.last == last => *known,
+            Some(known) => Content { last, before: Some(known.last) },
+            None => Content { last, before: None },
+        }
+    }
+}
 
 /// A target whose template is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +66,11 @@ pub(super) fn obsolete(plan: &PrunePlan, state_dir: Option<&Path>, resolver: &mu
         }
         // A link was not made by proem: it wrote through it.
         let is_link = std::fs::symlink_metadata(&asked).is_ok_and(|of| of.is_symlink());
-        if is_link || !found.is_file() || fingerprint(&target).ok() != Some(content) {
-            warn_once(&asked, "its template is gone, but it is not what proem put there: it stays");
-            continue;
+        let is = if is_link || !found.is_file() { None } else { fingerprint(&target).ok() };
+        match is.filter(|is| content.is(*is)) {
+            Some(content) => obsolete.push(Obsolete { asked, target, content }),
+            None => warn_once(&asked, "its template is gone, but it is not what proem put there: it stays"),
         }
-        obsolete.push(Obsolete { asked, target, content });
     }
     obsolete
 }
@@ -73,16 +95,19 @@ pub fn note_made(plan: &PrunePlan, state_dir: Option<&Path>, made: &Made) {
     let place = Place::of(plan, state_dir);
     let before = place.read();
     let mut entries = before.clone();
-    let ours =
-        made.targets.iter().filter_map(|(target, content)| Some((target.strip_prefix(&plan.to).ok()?, *content)));
-    entries.extend(ours.map(|(relative, content)| (relative.as_os_str().to_owned(), content)));
+    for (target, content) in &made.targets {
+        if let Ok(relative) = target.strip_prefix(&plan.to) {
+            let relative = relative.as_os_str();
+            entries.insert(relative.to_owned(), Content::then(before.get(relative), *content));
+        }
+    }
     let mut resolver = Resolver::default();
     let produced = produced(plan, &mut resolver);
     entries.retain(|relative, content| {
         let Ok(target) = resolver.resolve(&plan.to.join(relative)) else { return true };
         produced.contains(&target)
             || match fingerprint(&target) {
-                Ok(is) => is == *content,
+                Ok(is) => content.is(is),
                 Err(e) => e.kind() == io::ErrorKind::NotFound && !made.settled,
             }
     });

@@ -5,6 +5,7 @@ mod killed;
 mod mounts;
 mod removal;
 mod steps;
+mod verify;
 
 use super::*;
 use crate::config::plan::{CheckPlan, GroupPlan, ParentsPlan, Place, ReloadChoice, TargetPlan};
@@ -34,6 +35,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
         name: "web".into(),
         templates,
         prunes: Vec::new(),
+        verify: None,
         check: check.map(|command| CheckPlan {
             command: command.iter().map(|item| (*item).to_owned()).collect(),
             timeout: Duration::from_secs(30),
@@ -42,6 +44,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
         settle: Duration::ZERO,
         settle_max: Duration::ZERO,
         throttle: Duration::ZERO,
+        splay: Duration::ZERO,
     }
 }
 

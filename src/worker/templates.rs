@@ -1,6 +1,7 @@
 //! Template files that change while the worker runs: a set that loads replaces the old one, one that does not leaves it in
 //! force.
 
+use super::group::Then;
 use super::relations::{checked_in_place, load_engine, reloads_are_stated, used};
 use super::{Mode, Worker};
 use crate::config::plan::{DirectoryPlan, LayerPlan, Plan};
@@ -86,7 +87,7 @@ impl Worker {
                 if let Some(committed) = group.committed.take() {
                     committed.finish();
                 }
-                group.remembered = false;
+                (group.remembered, group.then) = (false, Then::Done);
                 crate::publish::forget_owed(before, old.state_dir.as_deref());
             }
         }
