@@ -297,3 +297,25 @@ fn a_removal_that_a_killed_worker_left_is_undone_by_the_next() {
     fixture.vanishes(&process, "out/sub/b.conf");
     process.until("nothing is left over", || fixture.left("out").is_empty().then_some(()));
 }
+
+#[test]
+fn a_removal_that_is_not_verified_comes_back_and_is_not_tried_again() {
+    let verify =
+        "verify = { run = [\"/bin/sh\", \"-c\", \"test ! -e armed || test -e out/sub/b.conf\"], within = \"300ms\" }\n";
+    let fixture = Fixture::new(&format!("{verify}{TELL}"));
+    let process = fixture.run();
+    fixture.appears(&process, "out/sub/b.conf");
+    process.until("main runs", || procs::children(process.pid()).into_iter().find(|child| child.name == "sleep"));
+    fixture.write("armed", "");
+    fixture.without("sub/b.conf");
+    process.says("not verified within 300ms, so the previous content is back");
+    assert_eq!(fixture.read("out/sub/b.conf"), "sub/b.conf 1");
+    // Somebody was told that it had gone, and that it is back.
+    process.until("both are told", || (fixture.read("told").matches("sub/b.conf").count() == 2).then_some(()));
+    process.until("nothing is left over", || fixture.left("out").is_empty().then_some(()));
+    // The next start tries again.
+    drop(process);
+    std::fs::remove_file(fixture.path("armed")).unwrap();
+    fixture.render();
+    assert!(!fixture.exists("out/sub/b.conf"));
+}

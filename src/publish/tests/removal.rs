@@ -139,6 +139,17 @@ fn only_what_proem_put_there_is_removed() {
 }
 
 #[test]
+fn what_a_verify_brought_back_is_proems_still() {
+    let gone = gone(None);
+    let plan = PrunePlan { keep: [gone.a.clone(), gone.b.clone()].into(), ..gone.group.prunes[0].clone() };
+    // The new content was in place, and the previous one came back.
+    note_made(&plan, None, &made(&[(&gone.b, "new")]));
+    assert!(compare(&gone.group, "old").unwrap().is_some());
+    note_made(&plan, None, &made(&[(&gone.b, "newer")]));
+    assert!(compare(&gone.group, "old").unwrap().is_none());
+}
+
+#[test]
 fn what_another_template_produces_now_stays() {
     let mut gone = gone(None);
     let real = gone.dir.path().join("b");
