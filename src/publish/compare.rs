@@ -4,7 +4,7 @@ use super::access::{Access, Insist, Is};
 use super::fingerprint::Fingerprint;
 use super::manifest::{self, Obsolete};
 use super::place::{Resolver, is_regular};
-use super::{Places, PublishError, Rendered, format_check, journal};
+use super::{Places, Present, PublishError, Rendered, format_check, journal};
 use crate::config::plan::{GroupPlan, ParentsPlan, PrunePlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
@@ -200,7 +200,8 @@ impl Found {
         let new = if secret { 0o600 } else { 0o644 };
         let access = Access::wanted(template.mode, stated, default_owner, new, old.as_ref().map(Is::from));
         self.targets.push((template.name.clone(), target.clone()));
-        if let Some(old) = old.as_ref().filter(|old| same_content(&target, old, &content)) {
+        let stays = |old: &&Metadata| places.present == Present::Stays && same_content(&target, old, &content);
+        if let Some(old) = old.as_ref().filter(stays) {
             if access.differs(Is::from(old)) {
                 self.repairs.push(Repair { asked, target, access });
             }
@@ -239,7 +240,7 @@ fn equals(mut file: File, mut content: &[u8]) -> io::Result<bool> {
 }
 
 /// Opens a resolved target for reading; never blocks, never follows what was put there meanwhile.
-fn open(target: &Path) -> io::Result<File> {
+pub(super) fn open(target: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
     if is_regular(&nix::sys::stat::fstat(&file)?) { Ok(file) } else { Err(io::Error::other("not a regular file")) }

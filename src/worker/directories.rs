@@ -16,7 +16,7 @@ pub(super) enum When {
     Last,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Makes what is missing and repairs what has drifted. Once main runs a failure is only told of: it has run on what
     /// there is.
     pub(super) fn make_directories(&mut self, when: When, now: Instant) -> Result<(), Failure> {

@@ -68,7 +68,14 @@ impl Over {
     }
 }
 
-impl Worker {
+impl Processes {
+    /// What init said last of each, and when.
+    pub(super) fn told(&self) -> impl Iterator<Item = (&ProcessState, Instant)> {
+        self.states.values().map(|(state, told)| (state, *told))
+    }
+}
+
+impl Worker<'_> {
     /// Asks init what the processes are in, where that decides something here.
     pub(super) fn watch_processes(&self) {
         if self.plan.processes.iter().any(|process| process.ready.is_some() || process.alive.is_some()) {

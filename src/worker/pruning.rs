@@ -6,7 +6,7 @@ use crate::publish::{Fingerprint, Rendered, note_made};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-impl Worker {
+impl Worker<'_> {
     /// Of a group's new contents: those that are in a directory with `prune`.
     pub(super) fn prunable(&self, rendered: &[Rendered<'_>]) -> Vec<(usize, PathBuf, Fingerprint)> {
         let prunes = |directory: usize| self.plan.directories.get(directory).is_some_and(|plan| plan.prune);

@@ -15,7 +15,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Worker {
+impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
     pub(super) fn listen(&mut self) {
@@ -209,6 +209,10 @@ impl Worker {
         for process in &self.plan.processes {
             let spec = crate::commands::process_spec(process, &self.plan)?;
             self.control.tell(&ToInit::Process(Box::new(spec)));
+        }
+        if self.started {
+            // Those before this worker may have known others.
+            self.control.tell(&ToInit::Only(self.plan.processes.iter().map(|process| process.name.clone()).collect()));
         }
         self.control.tell(&ToInit::Start);
         self.watch_processes();

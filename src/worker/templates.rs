@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-impl Worker {
+impl Worker<'_> {
     /// Template files are watched where files are watched anyway, and by `render --watch`.
     pub(super) fn watch_templates(&mut self, now: Instant) {
         let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");

@@ -29,7 +29,7 @@ impl Verify {
     }
 }
 
-impl Worker {
+impl Worker<'_> {
     /// What the group owed is done: it is verified from now on. Until that ends, nothing newer of it is published.
     pub(super) fn verify(&mut self, index: usize, now: Instant) {
         let Some(plan) = &self.plan.groups[index].verify else { return };
@@ -145,7 +145,9 @@ impl Worker {
         self.settle_if_nobody_is_told(index);
         let message = format!("{}: not verified within {within:?}, so {back}: {}", named(plan), reason.message);
         let hint = "the refused content is not published again until an input changes".to_owned();
-        self.complain(&[Complaint { message, hint: reason.hint.or(Some(hint)) }], now);
+        let complaint = Complaint { message, hint: reason.hint.or(Some(hint)) };
+        self.groups[index].trouble = Some(complaint.clone());
+        self.complain(&[complaint], now);
     }
 
     /// With `reload = "none"` nothing is owed for what came back.
