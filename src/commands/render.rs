@@ -15,7 +15,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     // What is wrong with the command line is said before files are read.
     let how = Rendering::of(&call.cli, &call.environment, call.mode)?;
     let mut plan = super::plan(call)?;
-    if plan.groups.is_empty() {
+    if plan.groups.is_empty() && plan.dirs.is_empty() {
         let nothing = Complaint::new("there is no template to render");
         return Err(nothing
             .hint("name one, `-t FROM:TO`, or a configuration file, `-c PATH`")

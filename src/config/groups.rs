@@ -1,10 +1,10 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
 use super::known::{self, GROUP};
-use super::plan::{GroupPlan, ReloadPlan};
+use super::plan::{DirectoryPlan, GroupPlan, PrunePlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::{Together, settle};
-use super::templates::Read;
+use super::templates::{All, Read};
 use super::tree::{Spot, Table};
 use crate::nearest::nearest;
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ impl Defaults {
         let mut group = GroupPlan {
             name,
             templates: members.into_iter().map(|read| read.plan).collect(),
+            prunes: Vec::new(),
             check: together.check.map(|(check, _)| check),
             reload: together.reload,
             verify: together.verify,
@@ -56,14 +57,16 @@ impl Defaults {
     }
 }
 
-/// Puts each template into its group; a lone template is its own. Groups come in the order of their first template.
+/// Puts each template into its group; a lone template is its own. Groups come in the order of their first template. What is
+/// to be removed of a directory belongs to the group that it states, else to one of its own, before those of its templates.
 pub fn groups(
     reader: &mut Reader<'_>,
     root: &Table,
-    templates: Vec<Read>,
+    all: All,
     defaults: &Defaults,
     mode: super::Mode,
-) -> Vec<GroupPlan> {
+) -> (Vec<GroupPlan>, Vec<DirectoryPlan>) {
+    let All { templates, directories } = all;
     let declared = reader.named(root, "group");
     let names: Vec<&str> = declared.iter().map(|(name, ..)| *name).collect();
     let mut order: Vec<String> = Vec::new();
@@ -89,6 +92,13 @@ pub fn groups(
         }
         members.entry(name).or_default().push(read);
     }
+    for (name, _) in directories.iter().filter_map(|directory| directory.group.as_ref()) {
+        // It may be empty now.
+        if !members.contains_key(name) {
+            order.push(name.clone());
+            members.insert(name.clone(), Vec::new());
+        }
+    }
     let mut stated: BTreeMap<&str, Together> = BTreeMap::new();
     for (name, spot, table) in declared {
         stated.insert(name, Together::read(reader, table, mode));
@@ -108,7 +118,36 @@ pub fn groups(
         }
         plans.push(defaults.group(name, list, together));
     }
-    plans
+    let mut listed = Vec::new();
+    for (index, directory) in directories.into_iter().enumerate() {
+        let alone = defaults.group(String::new(), Vec::new(), directory.together.clone());
+        if let Some(prune) = directory.prune_plan(index) {
+            removes(&mut plans, prune, directory.group.as_ref().map(|(name, _)| name.as_str()), &alone);
+        }
+        listed.push(directory.plan(alone));
+    }
+    (plans, listed)
+}
+
+/// Gives what a directory no longer produces a group to be removed with.
+fn removes(plans: &mut Vec<GroupPlan>, prune: PrunePlan, group: Option<&str>, alone: &GroupPlan) {
+    if let Some(name) = group {
+        // One that is not declared was reported.
+        if let Some(plan) = plans.iter_mut().find(|plan| plan.name == name) {
+            plan.prunes.push(prune);
+        }
+        return;
+    }
+    // No template's name ends so.
+    let mut name = format!("{}/", prune.name);
+    while plans.iter().any(|plan| plan.name == name) {
+        name.push('/');
+    }
+    let is_in = |plan: &GroupPlan| plan.templates.iter().any(|template| template.directory == Some(prune.directory));
+    let first = plans.iter().position(is_in).unwrap_or(plans.len());
+    // Nothing is staged that a check could look at.
+    let check = alone.check.clone().filter(|check| !check.on_staged());
+    plans.insert(first, GroupPlan { name, prunes: vec![prune], check, ..alone.clone() });
 }
 
 /// What belongs to a whole group is not stated by one of its templates.

@@ -5,9 +5,10 @@
 use super::post::METHODS;
 use super::read::Reader;
 use super::shape::Shape;
-use super::templates::{ESCAPES, FORMATS};
+use super::templates::ESCAPES;
 use super::tree::{Raw, Table};
 use super::{LEVELS, LOG_FORMATS};
+use crate::publish::Syntax;
 
 /// A key and what its value may be.
 #[derive(Debug, Clone, Copy)]
@@ -69,11 +70,12 @@ pub const TOP: &[Key] = &[
     key("wait_for", Shape::Probes),
 ];
 /// Tables at the top of a file.
-pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "process"];
+pub const SECTIONS: &[&str] = &["source", "store", "template", "group", "dir", "process"];
 /// Those of them that hold tables with names, and keys that do not depend on anything.
 pub const NAMED: &[Section] = &[
     Section { name: "template", keys: TEMPLATE, heading: "Templates", names: ".*" },
     Section { name: "group", keys: GROUP, heading: "Groups", names: ".*" },
+    Section { name: "dir", keys: DIR, heading: "Directories for processes", names: ".*" },
     Section { name: "process", keys: PROCESS, heading: "Process", names: PROCESS_NAME },
 ];
 /// Names of processes stand before a `:` elsewhere, and in paths.
@@ -84,9 +86,12 @@ pub const TEMPLATE: &[Key] = &[
     key("to", Shape::Text),
     key("mode", Shape::Octal(4)),
     key("owner", Shape::Owner),
+    key("parents", Shape::Flag),
+    key("parents_mode", Shape::Octal(4)),
     key("escape", Shape::Word(ESCAPES)),
-    key("format", Shape::Word(FORMATS)),
+    key("format", Shape::Word(Syntax::NAMES)),
     key("group", Shape::Text),
+    key("prune", Shape::Flag),
     key("check", Shape::Command),
     key("check_timeout", Shape::Duration),
     key("reload", Shape::Reloads),
@@ -107,6 +112,8 @@ pub const GROUP: &[Key] = &[
     key("throttle", Shape::Duration),
     key("splay", Shape::Duration),
 ];
+/// Keys of `[dir."PATH"]`.
+pub const DIR: &[Key] = &[key("mode", Shape::Octal(4)), key("owner", Shape::Owner)];
 /// Keys of `[process.NAME]`.
 pub const PROCESS: &[Key] = &[
     key("command", Shape::Command),
@@ -281,6 +288,7 @@ mod tests {
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
         assert_eq!(keys("Templates").collect::<Vec<_>>(), names(&[TEMPLATE, RELOAD, VERIFY].concat()));
         assert_eq!(documented("Groups"), names(GROUP));
+        assert_eq!(documented("Directories for processes"), names(DIR));
         assert_eq!(documented("Process"), names(PROCESS));
         assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL)].concat());
     }

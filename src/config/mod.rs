@@ -7,11 +7,13 @@
 
 mod care;
 mod confinement;
+mod directories;
 pub mod environment;
 pub mod expand;
 pub mod file;
 mod groups;
 pub mod known;
+mod listing;
 pub mod options;
 pub mod plan;
 mod post;
@@ -148,7 +150,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let targets = if rendering::out_dir(cli, environment).is_some() { Path::new("/") } else { &directory };
     let places = templates::Places { template_dir: &template_dir, directory: &directory, targets, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
-    let groups = groups::groups(reader, &tree, read, &defaults, mode);
+    let (groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
@@ -164,7 +166,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
         _ => processes,
     };
-    let plan = Plan {
+    let mut plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),
         control: match reader.text(&tree, "control").as_deref() {
@@ -181,10 +183,13 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         template_dir,
         sources,
         stores,
+        dirs: directories::directories(reader, &tree, &directory),
         groups,
+        directories,
         processes,
         warnings,
     };
+    plan.keep_what_is_produced();
     let names = (!reader.mistakes.incomplete).then(|| sources::names(&tree));
     Understood { plan, mistakes: std::mem::take(&mut reader.mistakes).into_failure(), names, replaced }
 }

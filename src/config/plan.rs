@@ -3,7 +3,7 @@
 use crate::error::Complaint;
 use crate::os::confine::Confinement;
 use crate::source::uri::Uri;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// How to reach a store where the conventional variables are not enough, by store name.
     pub stores: BTreeMap<String, StorePlan>,
+    /// Directories of templates, in the order in which they were declared.
+    pub directories: Vec<DirectoryPlan>,
+    /// Directories that processes need; parents before what is in them.
+    pub dirs: Vec<DirPlan>,
     /// Every template belongs to exactly one group.
     pub groups: Vec<GroupPlan>,
     /// Start gate: all must be up before the first render.
@@ -99,12 +103,14 @@ pub struct StorePlan {
 }
 
 /// Templates that are published together: one check, one reload, all or nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupPlan {
     /// The group's name; a lone template's own name.
     pub name: String,
-    /// At least one.
+    /// At least one, unless the group only removes.
     pub templates: Vec<TemplatePlan>,
+    /// Directories of templates whose targets are removed with this group when their templates are gone.
+    pub prunes: Vec<PrunePlan>,
     /// Runs before (when it names `{staged}`) or after the renames, and before the reload.
     pub check: Option<CheckPlan>,
     /// What is told to whom after the files changed.
@@ -121,8 +127,21 @@ pub struct GroupPlan {
     pub splay: Duration,
 }
 
+/// A directory of templates with `prune`: targets whose templates are gone are removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// The name under which the directory was declared.
+    pub name: String,
+    /// Its number in [`Plan::directories`].
+    pub directory: usize,
+    /// Where its templates go: an absolute directory. Nothing else is ever removed from.
+    pub to: PathBuf,
+    /// The targets of all templates of the plan: none of them is removed.
+    pub keep: BTreeSet<PathBuf>,
+}
+
 /// A template and the target it becomes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplatePlan {
     /// For logs, status and errors.
     pub name: String,
@@ -137,8 +156,58 @@ pub struct TemplatePlan {
     pub mode: Option<u32>,
     /// `None`: the user of the process that is reloaded, else whoever proem runs as.
     pub owner: Option<OwnerPlan>,
-    /// Built-in check that the content parses as this format.
-    pub format: Option<crate::source::format::Format>,
+    /// What is done about directories of the target that are missing.
+    pub parents: ParentsPlan,
+    /// Built-in check that the content parses as this; `None`: as what the target's ending says, by laxer rules.
+    pub format: Option<crate::publish::Syntax>,
+    /// The directory of templates (of [`Plan::directories`]) that it was found in.
+    pub directory: Option<usize>,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// A directory of templates as it was declared, to be listed anew while proem runs.
+#[derive(Debug, Clone)]
+pub struct DirectoryPlan {
+    /// The names of its templates begin so; `None`: they are the targets' names.
+    pub prefix: Option<String>,
+    /// An absolute directory.
+    pub from: PathBuf,
+    /// A directory, or standard output.
+    pub to: TargetPlan,
+    /// What its templates have in common.
+    pub template: TemplatePlan,
+    /// As stated; `None`: by the target's ending.
+    pub escape: Option<crate::template::Escape>,
+    /// The group that all of them are in; `None`: each is its own.
+    pub group: Option<String>,
+    /// Whether targets are removed whose templates are gone.
+    pub prune: bool,
+    /// What a group of one of them is, but for name and template.
+    pub alone: GroupPlan,
+}
+
+/// What is done about missing directories of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentsPlan {
+    /// They are made and get the target's owner.
+    Make {
+        /// Their permission bits.
+        mode: u32,
+    },
+    /// The publish fails (73).
+    Refuse,
+}
+
+/// `[dir."PATH"]`: a directory that is there, with this mode and owner, before anything is published or started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirPlan {
+    /// Absolute; neither `/` nor ending with `..`.
+    pub path: PathBuf,
+    /// Permission bits; `None`: the existing directory's, else 0755.
+    pub mode: Option<u32>,
+    /// `None`: main's user, else the existing directory's, else whoever proem runs as.
+    pub owner: Option<OwnerPlan>,
     /// Where it was declared.
     pub place: Place,
 }
@@ -216,6 +285,22 @@ pub enum ReloadChoice {
 }
 
 impl GroupPlan {
+    /// Nothing, and nothing that follows from it.
+    pub fn empty() -> GroupPlan {
+        GroupPlan {
+            name: String::new(),
+            templates: Vec::new(),
+            prunes: Vec::new(),
+            check: None,
+            reload: ReloadChoice::Unstated,
+            verify: None,
+            settle: Duration::ZERO,
+            settle_max: Duration::ZERO,
+            throttle: Duration::ZERO,
+            splay: Duration::ZERO,
+        }
+    }
+
     /// What to tell after a change, in the order written; nothing where nothing was said.
     pub fn reloads(&self) -> &[ReloadPlan] {
         match &self.reload {

@@ -93,8 +93,13 @@ fn usage(message: &str, hint: &str) -> Failure {
 pub fn below(plan: &mut Plan, dir: &Path) {
     plan.state_dir = None;
     plan.wait_for.clear();
+    for directory in &mut plan.dirs {
+        (directory.path, directory.owner) = (inside(dir, &directory.path), None);
+    }
     for group in &mut plan.groups {
         (group.check, group.verify) = (None, None);
+        // What an earlier run made is on the machine.
+        group.prunes.clear();
         if let ReloadChoice::Stated(reloads) = &mut group.reload {
             reloads.clear();
         }

@@ -1,22 +1,20 @@
 //! Templates: `[template.NAME]` and `-t FROM:TO[:RELOAD]`, files or directories, and what each becomes.
 
+use super::Mode;
 use super::expand::split_outside;
-use super::plan::{OwnerPlan, TargetPlan, TemplatePlan};
+use super::listing::{escape_of, without_ending};
+use super::plan::{DirectoryPlan, GroupPlan, OwnerPlan, ParentsPlan, PrunePlan, TargetPlan, TemplatePlan};
 use super::read::Reader;
 use super::reload::Together;
 use super::tree::{Item, Raw, Spot, Table};
-use super::{Mode, file};
-use crate::error::Complaint;
 use crate::exit::Exit;
-use crate::source::format::Format;
+use crate::publish::Syntax;
 use crate::template::Escape;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Endings that say "this is a template" and are not part of the target's name.
-const ENDINGS: &[&str] = &[".tera", ".tmpl", ".template"];
-/// Names of formats.
-pub const FORMATS: &[&str] = &["toml", "yaml", "json", "env", "ini", "text"];
+/// `parents_mode`.
+const DIRECTORY_MODE: u32 = 0o755;
 /// Names of the ways to escape.
 pub const ESCAPES: &[&str] = &["none", "json", "yaml", "toml", "shell", "env", "html"];
 
@@ -33,6 +31,58 @@ pub struct Read {
     pub spot: Spot,
     /// Its own table, to tell where a key that belongs to the group is.
     pub table: Table,
+}
+
+/// All that is declared.
+#[derive(Debug, Default)]
+pub struct All {
+    /// Every template.
+    pub templates: Vec<Read>,
+    /// The directories that some of them are in.
+    pub directories: Vec<DirectoryRead>,
+}
+
+/// A directory of templates, and what will decide which groups they are in.
+#[derive(Debug)]
+pub struct DirectoryRead {
+    name: String,
+    prefix: Option<String>,
+    from: PathBuf,
+    to: TargetPlan,
+    template: TemplatePlan,
+    escape: Option<Escape>,
+    /// `group = NAME`, and where.
+    pub group: Option<(String, Spot)>,
+    /// What it states for the group of each.
+    pub together: Together,
+    /// `prune`.
+    pub prune: bool,
+}
+
+impl DirectoryRead {
+    /// The plan; `alone` is the group of one of its templates that belongs to no other.
+    pub fn plan(&self, alone: GroupPlan) -> DirectoryPlan {
+        DirectoryPlan {
+            prefix: self.prefix.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            template: self.template.clone(),
+            escape: self.escape,
+            group: self.group.as_ref().map(|(name, _)| name.clone()),
+            prune: self.prune,
+            alone,
+        }
+    }
+
+    /// What is to be removed when its template is gone, if anything is.
+    pub fn prune_plan(&self, directory: usize) -> Option<PrunePlan> {
+        match &self.to {
+            TargetPlan::File(to) if self.prune => {
+                Some(PrunePlan { name: self.name.clone(), directory, to: to.clone(), keep: BTreeSet::new() })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where to look for templates, and in what mode reloads are understood.
@@ -63,8 +113,8 @@ pub fn templates(
     shorthands: &[Item],
     places: &Places<'_>,
     warnings: &mut Vec<String>,
-) -> Vec<Read> {
-    let mut all = Vec::new();
+) -> All {
+    let mut all = All::default();
     for (name, spot, table) in reader.named(root, "template") {
         read(reader, Declared::Table(name), spot, table, places, &mut all, warnings);
     }
@@ -81,8 +131,8 @@ pub fn templates(
         }
         read(reader, Declared::Shorthand, item.spot, &table, places, &mut all, warnings);
     }
-    unique_targets(reader, &all);
-    unique_names(&mut all);
+    unique_targets(reader, &all.templates);
+    unique_names(&mut all.templates);
     all
 }
 
@@ -92,7 +142,7 @@ fn read(
     spot: Spot,
     table: &Table,
     places: &Places<'_>,
-    all: &mut Vec<Read>,
+    all: &mut All,
     warnings: &mut Vec<String>,
 ) {
     for key in ["from", "to"] {
@@ -102,79 +152,97 @@ fn read(
     }
     let mode = reader.octal(table, "mode", 0o7777);
     let owner = owner(reader, table);
-    let format = reader.word(table, "format", FORMATS, Format::by_name);
+    let parents = parents(reader, table);
+    let format = reader.word(table, "format", Syntax::NAMES, Syntax::by_name);
     let escape = reader.word(table, "escape", ESCAPES, Escape::by_name);
     let group = table.get("group").and_then(|item| Some((reader.text(table, "group")?, item.spot)));
     let together = Together::read(reader, table, places.mode);
+    let prune = reader.boolean(table, "prune") == Some(true);
     let from = reader.text(table, "from");
     let to = reader.text(table, "to");
     let (Some(from), Some(to)) = (from, to) else { return };
     let from_spot = table.get("from").map_or(spot, |item| item.spot);
-    for (from, to, name) in files(reader, declared, &from, from_spot, &to, places, warnings) {
-        if TargetPlan::File(from.clone()) == to {
-            let message = format!("the template `{}` is its own target", from.display());
+    let found = look_up(&from, declared, places);
+    let is_directory = from.ends_with('/') || found.is_dir();
+    let to = if to == "-" { TargetPlan::Stdout } else { TargetPlan::File(target(&to, &found, is_directory, places)) };
+    if let Some(item) = table.get("prune").filter(|_| prune && !(is_directory && to != TargetPlan::Stdout)) {
+        let message = "`prune` is for a directory of templates that becomes a directory";
+        reader.wrong(item.spot, message, "remove it, or end `from` and `to` with `/`");
+    }
+    let name = match declared {
+        Declared::Table(name) => name.to_owned(),
+        Declared::Shorthand => without_ending(Path::new(found.file_name().unwrap_or_default())).display().to_string(),
+    };
+    let mut plan = TemplatePlan {
+        escape: escape.unwrap_or_else(|| escape_of(&to, &name)),
+        name,
+        from: found,
+        to,
+        mode,
+        owner,
+        parents,
+        format,
+        directory: None,
+        place: reader.mistakes.place(spot),
+    };
+    let plans = if is_directory {
+        let index = all.directories.len();
+        plan.directory = Some(index);
+        let directory = DirectoryRead {
+            name: plan.name.clone(),
+            prefix: matches!(declared, Declared::Table(_)).then(|| plan.name.clone()),
+            from: plan.from.clone(),
+            to: plan.to.clone(),
+            template: plan,
+            escape,
+            group: group.clone(),
+            together: together.clone(),
+            prune,
+        };
+        let listed = list(reader, &directory, from_spot, warnings);
+        all.directories.push(directory);
+        listed
+    } else {
+        vec![plan]
+    };
+    for plan in plans {
+        if TargetPlan::File(plan.from.clone()) == plan.to {
+            let message = format!("the template `{}` is its own target", plan.from.display());
             reader.wrong(from_spot, message, "name another target");
         }
-        let escape = escape.unwrap_or_else(|| match &to {
-            TargetPlan::File(path) => Escape::of_path(path),
-            TargetPlan::Stdout => Escape::of_path(Path::new(&name)),
-        });
-        let place = reader.mistakes.place(spot);
-        let plan = TemplatePlan { name, from, to, escape, mode, owner: owner.clone(), format, place };
-        all.push(Read { plan, group: group.clone(), together: together.clone(), spot, table: table.clone() });
+        let (group, together) = (group.clone(), together.clone());
+        all.templates.push(Read { plan, group, together, spot, table: table.clone() });
     }
 }
 
-/// The template files that are meant, each with its target and name.
-fn files(
+/// The target that is meant. A directory takes a single file under the template's name.
+fn target(to: &str, found: &Path, is_directory: bool, places: &Places<'_>) -> PathBuf {
+    let path = places.targets.join(to);
+    let into_directory = !is_directory && (to.ends_with('/') || path.is_dir());
+    let bare = without_ending(Path::new(found.file_name().unwrap_or_default()));
+    clean(&if into_directory { path.join(bare) } else { path })
+}
+
+/// The templates of a directory.
+fn list(
     reader: &mut Reader<'_>,
-    declared: Declared<'_>,
-    from: &str,
+    directory: &DirectoryRead,
     spot: Spot,
-    to: &str,
-    places: &Places<'_>,
     warnings: &mut Vec<String>,
-) -> Vec<(PathBuf, TargetPlan, String)> {
-    let found = look_up(from, declared, places);
-    let target = |relative: &Path| match to {
-        "-" => TargetPlan::Stdout,
-        to => TargetPlan::File(clean(&places.targets.join(to).join(relative))),
-    };
-    if !from.ends_with('/') && !found.is_dir() {
-        let file = Path::new(found.file_name().unwrap_or_default());
-        let bare = without_ending(file);
-        let into_directory = to.ends_with('/') || places.targets.join(to).is_dir();
-        let to = target(if into_directory { &bare } else { Path::new("") });
-        let name = match declared {
-            Declared::Table(name) => name.to_owned(),
-            Declared::Shorthand => bare.display().to_string(),
-        };
-        return vec![(found, to, name)];
+) -> Vec<TemplatePlan> {
+    match directory.plan(GroupPlan::empty()).templates() {
+        Ok(listed) => {
+            if listed.is_empty() {
+                let (place, from) = (&directory.template.place.0, directory.from.display());
+                warnings.push(format!("{place}: the directory of templates `{from}` is empty"));
+            }
+            listed
+        }
+        Err(complaint) => {
+            reader.mistakes.add_exit(spot, complaint, Exit::NO_INPUT);
+            Vec::new()
+        }
     }
-    let mut listed = Vec::new();
-    let mut above = Vec::new();
-    if let Err(error) = list(&found, Path::new(""), &mut above, &mut listed) {
-        let message =
-            format!("the directory of templates `{}` cannot be listed: {}", found.display(), file::reason(&error));
-        reader.mistakes.add_exit(spot, Complaint::new(message), Exit::NO_INPUT);
-        return Vec::new();
-    }
-    if listed.is_empty() {
-        let place = reader.mistakes.place(spot).0;
-        warnings.push(format!("{place}: the directory of templates `{}` is empty", found.display()));
-    }
-    listed.sort();
-    listed
-        .into_iter()
-        .map(|relative| {
-            let bare = without_ending(&relative);
-            let name = match declared {
-                Declared::Table(name) => format!("{name}/{}", bare.display()),
-                Declared::Shorthand => bare.display().to_string(),
-            };
-            (found.join(&relative), target(&bare), name)
-        })
-        .collect()
 }
 
 /// A relative template of a file is looked up in `template_dir` first, one of the command line in the working directory
@@ -189,47 +257,13 @@ fn look_up(from: &str, declared: Declared<'_>, places: &Places<'_>) -> PathBuf {
     if !first.exists() && second.exists() { second } else { first }
 }
 
-/// Files below a directory, relative to it. Hidden ones are skipped (a `ConfigMap`'s `..data`), links are followed, but
-/// not into a directory that is being listed already.
-fn list(directory: &Path, relative: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let real = directory.canonicalize()?;
-    if above.contains(&real) {
-        return Ok(());
-    }
-    above.push(real);
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let path = directory.join(&name);
-        // What a dangling link leads to is nothing that could be rendered; reading it reports that.
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file && path.is_dir() {
-            list(&path, &relative.join(&name), above, found)?;
-        } else {
-            found.push(relative.join(&name));
-        }
-    }
-    above.pop();
-    Ok(())
-}
-
-/// The target's name of a template's: without the ending that says that it is a template.
-fn without_ending(path: &Path) -> PathBuf {
-    let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
-    let bare = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|bare| !bare.is_empty());
-    bare.map_or_else(|| path.to_owned(), |bare| path.with_file_name(bare))
-}
-
 /// Without `.` and doubled slashes. `..` stays: what it means depends on links.
-fn clean(path: &Path) -> PathBuf {
+pub fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
 /// `user`, `user:group`, `:group`; names or numbers.
-fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
+pub fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
     let text = reader.text(table, "owner")?;
     let part = |part: &str| (!part.is_empty()).then(|| part.to_owned());
     let (user, group) = match text.split_once(':') {
@@ -242,6 +276,20 @@ fn owner(reader: &mut Reader<'_>, table: &Table) -> Option<OwnerPlan> {
         return None;
     }
     Some(OwnerPlan { user, group })
+}
+
+/// `parents` and `parents_mode`.
+fn parents(reader: &mut Reader<'_>, table: &Table) -> ParentsPlan {
+    let mode = reader.octal(table, "parents_mode", 0o7777);
+    match (reader.boolean(table, "parents"), table.get("parents_mode")) {
+        (Some(false), None) => ParentsPlan::Refuse,
+        (Some(false), Some(item)) => {
+            let message = "`parents_mode` says nothing where `parents` is false";
+            reader.wrong(item.spot, message, "remove one of them");
+            ParentsPlan::Refuse
+        }
+        _ => ParentsPlan::Make { mode: mode.unwrap_or(DIRECTORY_MODE) },
+    }
 }
 
 fn unique_targets(reader: &mut Reader<'_>, all: &[Read]) {
@@ -275,20 +323,5 @@ fn unique_names(all: &mut [Read]) {
             read.plan.name = free.unwrap_or(base);
             seen.insert(read.plan.name.clone());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_targets_name_has_no_templates_ending() {
-        let bare = |path: &str| without_ending(Path::new(path)).display().to_string();
-        assert_eq!(bare("a/nginx.conf.tera"), "a/nginx.conf");
-        assert_eq!(bare("default.conf.template"), "default.conf");
-        assert_eq!(bare("x.tmpl"), "x");
-        assert_eq!(bare("plain.conf"), "plain.conf");
-        assert_eq!(bare("a/.tera"), "a/.tera");
     }
 }

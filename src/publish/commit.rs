@@ -76,7 +76,8 @@ impl Staged {
             match file.put(&held.kept) {
                 Ok(()) => put += 1,
                 Err(e) => {
-                    failure = Some(PublishError::write(&held.asked, &e));
+                    let what = if file.change.content.is_some() { "write" } else { "remove" };
+                    failure = Some(PublishError::failed(what, &held.asked, &e));
                     break;
                 }
             }
@@ -113,7 +114,11 @@ impl Staged {
         for file in &mut self.files {
             let kept = match needs {
                 Undo::Nothing => Ok(Kept::Not),
-                Undo::Journal { .. } => keep(file),
+                // What is unlinked can only come back from a file.
+                Undo::Journal { .. } => match keep(file) {
+                    Ok(Kept::Memory(_)) if file.change.content.is_none() => Err(nix::errno::Errno::EROFS.into()),
+                    other => other,
+                },
             };
             match kept.map(|kept| Held { kept, ..Held::of(file) }) {
                 Ok(held) => {
@@ -151,6 +156,9 @@ impl Staged {
 
 impl StagedFile {
     fn put(&mut self, kept: &Kept) -> io::Result<()> {
+        if self.change.content.is_none() {
+            return self.dir.remove(&self.name);
+        }
         let beside = self.elsewhere.is_none().then(|| self.staged.clone()).flatten();
         let renamed = match beside {
             Some(staged) => self.dir.rename(&self.dir, &staged, &self.name),
@@ -175,7 +183,7 @@ impl StagedFile {
         }
         let file = self.dir.file(&self.name, OFlag::O_RDWR)?;
         access.apply(&file, asked)?;
-        in_place::write(&file, content)
+        in_place::write(&file, content.as_deref().unwrap_or_default())
         // The staged file stays until the whole group is in place: recovery finishes from it.
     }
 }
@@ -187,7 +195,7 @@ fn entry(file: &StagedFile, kept: &Kept) -> Entry {
         staged: file.staged.clone(),
         kept: if let Kept::Aside(kept) = kept { Some(kept.clone()) } else { None },
         old: file.change.old,
-        new: Fingerprint::of(&file.change.content),
+        new: file.change.content.as_deref().map(Fingerprint::of),
     }
 }
 

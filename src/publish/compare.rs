@@ -1,17 +1,18 @@
 //! What differs between the rendered contents of a group and its targets.
 
+use super::access::{Access, Insist, Is};
 use super::fingerprint::Fingerprint;
+use super::manifest::{self, Obsolete};
 use super::place::{Resolver, is_regular};
-use super::{Places, Present, PublishError, Rendered, format_check, journal, warn_once};
-use crate::config::plan::{GroupPlan, TargetPlan};
+use super::{Places, Present, PublishError, Rendered, format_check, journal};
+use crate::config::plan::{GroupPlan, ParentsPlan, PrunePlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::Retry;
-use nix::unistd::{Gid, Uid};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A group's targets that are not what was rendered. Nothing has been written.
@@ -49,8 +50,11 @@ pub(super) struct Change {
     pub(super) asked: PathBuf,
     /// Links followed.
     pub(super) target: PathBuf,
-    pub(super) content: Vec<u8>,
+    /// `None`: the target is removed.
+    pub(super) content: Option<Vec<u8>>,
     pub(super) access: Access,
+    /// Of directories that are missing; `None`: they must be there.
+    pub(super) parents: Option<Access>,
     pub(super) exists: bool,
     /// Of the old content, where it must be told from the new one after a crash.
     pub(super) old: Option<Fingerprint>,
@@ -61,25 +65,6 @@ pub(super) struct Repair {
     pub(super) asked: PathBuf,
     pub(super) target: PathBuf,
     pub(super) access: Access,
-}
-
-/// The mode and owner that a target is to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Access {
-    pub(super) mode: u32,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
-    pub(super) of_mode: Insist,
-    pub(super) of_owner: Insist,
-}
-
-/// What happens where mode or owner cannot be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Insist {
-    /// It was stated: the publish fails.
-    Stated,
-    /// It is a default: a warning.
-    Default,
 }
 
 impl Changes {
@@ -95,7 +80,11 @@ impl Changes {
         places: &Places<'_>,
     ) -> Result<Option<Changes>, PublishError> {
         let mut resolver = Resolver::default();
-        let found = Found::of(rendered, default_owner, places, &mut resolver)?;
+        let mut found = Found::of(rendered, default_owner, places, &mut resolver)?;
+        for prune in &group.prunes {
+            let obsolete = manifest::obsolete(prune, places.state_dir, &mut resolver);
+            found.files.extend(obsolete.into_iter().map(|one| Change::removal(prune, one)));
+        }
         let Found { mut files, repairs, stdout, targets } = found;
         if files.is_empty() && repairs.is_empty() && stdout.is_empty() {
             return Ok(None);
@@ -129,15 +118,33 @@ impl Changes {
         self.files.iter().map(|file| file.asked.as_path())
     }
 
-    /// Each resolved target whose content differs, and what it would be: to tell what a verify refused.
-    pub fn contents(&self) -> BTreeMap<PathBuf, Fingerprint> {
-        self.files.iter().map(|file| (file.target.clone(), Fingerprint::of(&file.content))).collect()
+    /// Each resolved target whose content differs, and what it would be (`None`: removed): to tell what a verify refused.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Option<Fingerprint>> {
+        let new = |file: &Change| file.content.as_deref().map(Fingerprint::of);
+        self.files.iter().map(|file| (file.target.clone(), new(file))).collect()
     }
 
     /// Of what would be published: to remember what was refused until an input changes.
     pub fn fingerprint(&self) -> Fingerprint {
-        let files = self.files.iter().map(|file| (file.template.as_str(), file.content.as_slice()));
+        let files = self.files.iter().map(|file| (file.template.as_str(), file.content.as_deref().unwrap_or_default()));
         Fingerprint::of_group(files.chain(self.stdout.iter().map(|content| ("-", content.as_slice()))))
+    }
+}
+
+impl Change {
+    fn removal(prune: &PrunePlan, obsolete: Obsolete) -> Change {
+        let Obsolete { asked, target, content } = obsolete;
+        Change {
+            // No template has such a name: its fingerprint is no content's.
+            template: format!("{}: without {}", prune.name, asked.display()),
+            asked,
+            target,
+            content: None,
+            access: Access::OWN,
+            parents: None,
+            exists: true,
+            old: Some(content),
+        }
     }
 }
 
@@ -200,81 +207,25 @@ impl Found {
             })?),
             None => None,
         };
-        let access = Access::wanted(template.mode, stated, default_owner, secret, old.as_ref());
+        let new = if secret { 0o600 } else { 0o644 };
+        let access = Access::wanted(template.mode, stated, default_owner, new, old.as_ref().map(Is::from));
         self.targets.push((template.name.clone(), target.clone()));
         let stays = |old: &&Metadata| places.present == Present::Stays && same_content(&target, old, &content);
         if let Some(old) = old.as_ref().filter(stays) {
-            if access.differs(old) {
+            if access.differs(Is::from(old)) {
                 self.repairs.push(Repair { asked, target, access });
             }
             return Ok(());
         }
         format_check::check(template, &asked.display().to_string(), &content)?;
-        let template = template.name.clone();
-        self.files.push(Change { template, asked, target, content, access, exists: old.is_some(), old: None });
-        Ok(())
-    }
-}
-
-impl Access {
-    fn wanted(
-        mode: Option<u32>,
-        stated: Option<(Option<u32>, Option<u32>)>,
-        default_owner: Option<(u32, u32)>,
-        secret: bool,
-        old: Option<&Metadata>,
-    ) -> Access {
-        let kept = |old: &Metadata| old.permissions().mode() & 0o7777;
-        let new = if secret { 0o600 } else { 0o644 };
-        let existing = (old.map(Metadata::uid), old.map(Metadata::gid));
-        let (uid, gid) = match (stated, default_owner) {
-            (Some((uid, gid)), _) => (uid.or(existing.0), gid.or(existing.1)),
-            // Only root gives files away; an ordinary user's target stays as it is instead of being repaired for ever.
-            (None, Some((uid, gid))) if Uid::effective().is_root() || old.is_none() => (Some(uid), Some(gid)),
-            (None, _) => existing,
+        let parents = match template.parents {
+            ParentsPlan::Make { mode } => Some(Access { mode, of_mode: Insist::Stated, ..access }),
+            ParentsPlan::Refuse => None,
         };
-        let insist = |stated: bool| if stated { Insist::Stated } else { Insist::Default };
-        let (of_mode, of_owner) = (insist(mode.is_some()), insist(stated.is_some()));
-        Access { mode: mode.or(old.map(kept)).unwrap_or(new), uid, gid, of_mode, of_owner }
-    }
-
-    fn differs(&self, is: &Metadata) -> bool {
-        is.permissions().mode() & 0o7777 != self.mode || self.owner_differs(is)
-    }
-
-    fn owner_differs(&self, is: &Metadata) -> bool {
-        self.uid.is_some_and(|uid| uid != is.uid()) || self.gid.is_some_and(|gid| gid != is.gid())
-    }
-
-    /// Gives `file` this owner and mode, where they differ.
-    pub(super) fn apply(&self, file: &File, asked: &Path) -> io::Result<()> {
-        let mut is = file.metadata()?;
-        if self.owner_differs(&is) {
-            let chowned = nix::unistd::fchown(file, self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw));
-            self.of_owner.tolerate(chowned, asked, "its owner cannot be set, because proem does not run as root")?;
-            // It clears the set-id bits.
-            is = file.metadata()?;
-        }
-        // After chown, and before content.
-        if is.permissions().mode() & 0o7777 != self.mode {
-            let mode = nix::sys::stat::Mode::from_bits_truncate(self.mode);
-            let changed = nix::sys::stat::fchmod(file, mode);
-            self.of_mode.tolerate(changed, asked, "its mode cannot be set, because it belongs to another user")?;
-        }
+        let (template, exists) = (template.name.clone(), old.is_some());
+        let content = Some(content);
+        self.files.push(Change { template, asked, target, content, access, parents, exists, old: None });
         Ok(())
-    }
-}
-
-impl Insist {
-    fn tolerate(self, result: nix::Result<()>, asked: &Path, weaker: &str) -> io::Result<()> {
-        match result {
-            // EINVAL: an id that this user namespace does not map.
-            Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) if self == Insist::Default => {
-                warn_once(asked, weaker);
-                Ok(())
-            }
-            other => Ok(other?),
-        }
     }
 }
 

@@ -1,24 +1,20 @@
 //! The journal of a group's publish: what a crash at any instant leaves behind to finish or undo it.
 //!
-//! A file: a line with the version, a checksum, the record. It is replaced by a rename, so there is a whole one or none.
-//! It is believed only when it belongs to proem's own user and nobody else may write it, and then only about targets of
-//! the group and names of ours: it cannot make root move other files.
+//! It is believed only if its file is ([`sealed`]), and then only about targets of the group and names of ours: it cannot
+//! make root move other files.
 
+use super::access::Access;
+use super::directory;
 use super::fingerprint::Fingerprint;
-use super::place::{Dir, PREFIX, Resolver, staged_name};
-use super::{PublishError, warn_once};
+use super::place::{Dir, PREFIX, Resolver};
+use super::{PublishError, sealed, warn_once};
 use crate::config::plan::{GroupPlan, TargetPlan};
-use nix::fcntl::OFlag;
-use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8] = b"proem journal 1\n";
-/// Room for 10,000 targets with the longest paths would be more; a group has a few.
-const MAX_LENGTH: u64 = 16 << 20;
+const MAGIC: &[u8] = b"proem journal 2\n";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
@@ -52,7 +48,8 @@ pub(super) struct Entry {
     pub(super) kept: Option<OsString>,
     /// `None`: the target did not exist.
     pub(super) old: Option<Fingerprint>,
-    pub(super) new: Fingerprint,
+    /// `None`: the target is removed.
+    pub(super) new: Option<Fingerprint>,
 }
 
 /// Where a group's journal may be: the configuration alone determines it.
@@ -80,6 +77,10 @@ impl Place {
             // Beside a link, else beside what it leads to.
             let both = [first.cloned(), first.and_then(|path| resolver.resolve(path).ok())];
             dirs.extend(both.iter().flatten().filter_map(|path| path.parent()).map(Path::to_owned));
+            if first.is_none() {
+                // A group that only removes.
+                dirs.extend(group.prunes.first().map(|prune| prune.to.clone()));
+            }
             dirs.dedup();
         }
         let readable = group.name.chars().take(32).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
@@ -104,7 +105,10 @@ impl Place {
     pub(super) fn write(&self, record: &Record) -> io::Result<Journal> {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for path in &self.dirs {
-            let open = if self.state_dir.is_some() { Dir::open_or_make(path) } else { Dir::open(path) };
+            let open = match self.state_dir {
+                Some(_) => directory::open_or_make(path, &Access::OWN, path),
+                None => Dir::open(path),
+            };
             let journal = open.map(|dir| Journal { dir, name: self.name.clone() });
             match journal.and_then(|journal| journal.replace(record).map(|()| journal)) {
                 Ok(journal) => {
@@ -163,20 +167,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Writes the record and syncs it: when this returns, it outlives a crash.
     pub(super) fn replace(&self, record: &Record) -> io::Result<()> {
-        let body = postcard::to_stdvec(record).map_err(io::Error::other)?;
-        let sum = postcard::to_stdvec(&Fingerprint::of(&body)).map_err(io::Error::other)?;
-        let sum_length = [u8::try_from(sum.len()).map_err(io::Error::other)?];
-        let (staged, mut file) = self.dir.create(|random| staged_name(random, &self.name))?;
-        let written = file
-            .write_all(&[MAGIC, &sum_length, &sum, &body].concat())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| self.dir.rename(&self.dir, &staged, &self.name))
-            .and_then(|()| self.dir.sync());
-        if written.is_err() {
-            // The error is the news; what cannot be removed is swept at the next start.
-            let _ = self.dir.remove(&staged);
-        }
-        written
+        sealed::write(&self.dir, &self.name, MAGIC, record)
     }
 
     /// Removes it. Not synced: one that comes back after a power failure finds its targets as it says, and changes nothing.
@@ -190,25 +181,8 @@ impl Journal {
     }
 
     fn read(&self) -> io::Result<Option<Record>> {
-        let file = match self.dir.file(&self.name, OFlag::O_RDONLY) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let stat = file.metadata()?;
-        if stat.uid() != Uid::effective().as_raw() || stat.mode() & 0o022 != 0 {
-            return Err(io::Error::other("another user may have written it"));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_LENGTH).read_to_end(&mut bytes)?;
-        decode(&bytes).map(Some).ok_or_else(|| io::Error::other("it is damaged, or of another version of proem"))
+        sealed::read(&self.dir, &self.name, MAGIC)
     }
-}
-
-fn decode(bytes: &[u8]) -> Option<Record> {
-    let (length, rest) = bytes.strip_prefix(MAGIC)?.split_first()?;
-    let (sum, body) = rest.split_at_checked(usize::from(*length))?;
-    let sum: Fingerprint = postcard::from_bytes(sum).ok()?;
-    if sum == Fingerprint::of(body) { postcard::from_bytes(body).ok() } else { None }
 }
 
 /// Records that the group's reload is owed, so that it outlives a crash of the worker too: for a publish that needed no
@@ -245,7 +219,7 @@ mod tests {
             staged: Some("s".into()),
             kept: None,
             old: None,
-            new: Fingerprint::of(b"x"),
+            new: Some(Fingerprint::of(b"x")),
         };
         let record = Record { phase: Phase::Commit, owed: true, entries: vec![entry] };
         assert_eq!(journal.read().unwrap(), None);
@@ -253,10 +227,10 @@ mod tests {
         assert_eq!(journal.read().unwrap(), Some(record));
         let whole = std::fs::read(dir.path().join("j")).unwrap();
         for at in 0..whole.len() {
-            assert_eq!(decode(&whole[..at]), None);
+            assert_eq!(sealed::decode::<Record>(&whole[..at], MAGIC), None);
             let mut flipped = whole.clone();
             flipped[at] ^= 1;
-            assert_eq!(decode(&flipped), None, "byte {at}");
+            assert_eq!(sealed::decode::<Record>(&flipped, MAGIC), None, "byte {at}");
         }
     }
 

@@ -5,18 +5,22 @@
 //! [`Committed::finish`], or [`Committed::roll_back`] where a check or a verify refused. They block on file I/O only: commands run elsewhere ([`command`]),
 //! and nothing here knows of sources, processes or time.
 
+mod access;
 pub mod command;
 mod commit;
 mod compare;
 pub mod diff;
+mod directory;
 mod fingerprint;
 mod format_check;
 mod in_place;
 mod journal;
 mod keep;
+mod manifest;
 mod place;
 pub mod preview;
 mod recover;
+mod sealed;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -24,9 +28,11 @@ mod verify;
 
 pub use commit::{AfterError, CommitError, Committed};
 pub use compare::Changes;
+pub use directory::make as make_directory;
 pub use fingerprint::Fingerprint;
-pub use format_check::malformed;
+pub use format_check::{Syntax, malformed};
 pub use journal::{forget_owed, remember_owed};
+pub use manifest::{Made, note_made};
 pub use recover::{Outcome, Recovered, recover, recover_unverified};
 pub use stage::Staged;
 
@@ -86,7 +92,11 @@ pub struct PublishError {
 impl PublishError {
     /// The house's words for a target that cannot be written.
     fn write(target: &Path, error: &io::Error) -> PublishError {
-        let message = format!("failed to write {}: {}", target.display(), reason(error));
+        PublishError::failed("write", target, error)
+    }
+
+    fn failed(what: &str, target: &Path, error: &io::Error) -> PublishError {
+        let message = format!("failed to {what} {}: {}", target.display(), reason(error));
         let complaint = Complaint { hint: hint(error).map(str::to_owned), ..Complaint::new(message) };
         PublishError { exit: Exit::CANNOT_WRITE, complaint, retry: Retry::Later }
     }
@@ -109,6 +119,8 @@ fn hint(error: &io::Error) -> Option<&'static str> {
         libc::EROFS => Some("mount a writable volume there"),
         libc::ENOSPC | libc::EDQUOT => Some("free space on that file system"),
         libc::EISDIR => Some("`to` names a file; for a directory of templates both `from` and `to` end with `/`"),
+        libc::EBUSY => Some("it is a mount point: unmount it"),
+        libc::ENOTDIR => Some("remove what is in the way of the directory, or name another one"),
         libc::ELOOP => Some("a symbolic link there leads back to itself"),
         _ => None,
     }

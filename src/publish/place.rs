@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -41,26 +41,14 @@ impl Dir {
         Ok(Dir { fd, path: path.to_owned() })
     }
 
-    /// Opens it; what is missing of it is made, 0755 whatever the umask.
-    pub(super) fn open_or_make(path: &Path) -> io::Result<Dir> {
-        match Dir::open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let parent = Dir::open_or_make(parent)?;
-        match nix::sys::stat::mkdirat(&parent.fd, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => {
-                let made = Dir::open(path)?;
-                nix::sys::stat::fchmod(&made.fd, Mode::from_bits_truncate(0o755))?;
-                parent.sync()?;
-                Ok(made)
-            }
-            Err(Errno::EEXIST) => Dir::open(path),
-            Err(e) => Err(e.into()),
-        }
+    /// One that was opened elsewhere.
+    pub(super) fn held(fd: OwnedFd, path: PathBuf) -> Dir {
+        Dir { fd, path }
+    }
+
+    /// The same directory by another name.
+    pub(super) fn called(self, path: &Path) -> Dir {
+        Dir { path: path.to_owned(), ..self }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -128,6 +116,12 @@ impl Dir {
     }
 }
 
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 pub(super) fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }
@@ -185,7 +179,10 @@ impl Resolver {
         let real = if is_its_own_name(dir) {
             dir.to_owned()
         } else {
-            std::fs::canonicalize(dir).unwrap_or_else(|_| self.settled(dir))
+            // What is missing may begin behind a link that leads to nothing yet.
+            std::fs::canonicalize(dir)
+                .or_else(|_| self.follow(dir).map(|(real, _)| real))
+                .unwrap_or_else(|_| self.settled(dir))
         };
         let settled = real.join(name);
         self.dirs.insert(dir.as_os_str().to_owned(), real);
@@ -299,7 +296,7 @@ mod tests {
         let target = root.join("etc/new/deep/f");
         let before = resolve(&target).unwrap();
         assert_eq!(before, root.join("data/new/deep/f"));
-        Dir::open_or_make(before.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(before.parent().unwrap()).unwrap();
         assert_eq!(resolve(&target).unwrap(), before);
     }
 
@@ -316,13 +313,5 @@ mod tests {
         assert!(!is_its_own_name(Path::new("src")));
         assert_eq!(resolve(&path("link/f")).unwrap(), path("data/f"));
         assert_eq!(resolve(&path("data/f")).unwrap(), path("data/f"));
-    }
-
-    #[test]
-    fn missing_parents_are_made_0755() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        Dir::open_or_make(&dir.path().join("x/y")).unwrap();
-        assert_eq!(std::fs::metadata(dir.path().join("x")).unwrap().permissions().mode() & 0o7777, 0o755);
     }
 }

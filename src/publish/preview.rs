@@ -1,6 +1,7 @@
 //! What a publish would do, for a dry run. It looks, and writes nothing.
 
-use super::compare::{Access, Change, Found, open};
+use super::access::Access;
+use super::compare::{Change, Found, open};
 use super::journal::{Phase, Place};
 use super::place::Resolver;
 use super::{Places, PublishError, Rendered, reason};
@@ -85,7 +86,7 @@ pub fn preview(
                 match (change, repairs.iter().find(|repair| repair.asked == *path)) {
                     (Some(Change { access, exists, content, .. }), _) => {
                         let action = if exists { Action::Update } else { Action::Create };
-                        (action, before, Some(access.over(before)), Some(content))
+                        (action, before, Some(access.over(before)), content)
                     }
                     (None, Some(repair)) => (Action::Repair, before, Some(repair.access.over(before)), None),
                     (None, None) => (Action::Keep, before, before, None),

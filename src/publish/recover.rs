@@ -4,6 +4,7 @@ use super::fingerprint::Fingerprint;
 use super::in_place;
 use super::journal::{Entry, Journal, Phase, Place, Record};
 use super::keep::detach;
+use super::manifest;
 use super::place::{Dir, PREFIX, Resolver, is_ours, split};
 use super::reason;
 use super::stage::elsewhere;
@@ -69,7 +70,9 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
     let mut sweep = Sweep::default();
     let mut resolver = Resolver::default();
     for group in plan {
-        let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolver.resolve(path).ok()).collect();
+        let removable = group.prunes.iter().flat_map(|prune| manifest::listed(prune, state_dir));
+        let targets: BTreeSet<PathBuf> =
+            files(group).cloned().chain(removable).filter_map(|path| resolver.resolve(&path).ok()).collect();
         let place = Place::with(group, state_dir, &mut resolver);
         for (journal, mut record) in place.find() {
             record.entries.retain(|entry| {
@@ -92,6 +95,10 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
         }
         for target in &targets {
             sweep.add(target, state_dir);
+        }
+        for prune in &group.prunes {
+            let manifest::Place { dir, name, .. } = manifest::Place::of(prune, state_dir);
+            sweep.of(&dir).names.insert(name);
         }
         for dir in place.dirs() {
             sweep.of(dir).names.insert(place.name().to_owned());
@@ -177,6 +184,10 @@ impl Open<'_> {
         Ok(fingerprint(&self.dir, self.name)? == content)
     }
 
+    fn remove(&self) -> io::Result<()> {
+        self.dir.remove(self.name).and_then(|()| self.dir.sync())
+    }
+
     /// Puts a file kept or staged in the target's place, if it holds what it should.
     fn put(&self, from: Option<&OsString>, content: Option<Fingerprint>) -> io::Result<()> {
         match from {
@@ -191,13 +202,17 @@ impl Open<'_> {
 
 fn finish(entry: &Entry) -> io::Result<()> {
     let open = Open::of(entry)?;
-    if open.is(Some(entry.new))? {
+    if open.is(entry.new)? {
         return Ok(());
+    }
+    if entry.new.is_none() {
+        // Somebody else's by now, unless it is the old one.
+        return if open.is(entry.old)? { open.remove() } else { Ok(()) };
     }
     if let Some(kept) = &entry.kept {
         detach(&open.aside, kept, &open.dir, open.name)?;
     }
-    open.put(entry.staged.as_ref(), Some(entry.new))
+    open.put(entry.staged.as_ref(), entry.new)
 }
 
 fn undo(entry: &Entry) -> io::Result<()> {
@@ -206,9 +221,11 @@ fn undo(entry: &Entry) -> io::Result<()> {
         return Ok(());
     }
     match entry.old {
+        // It had been removed, and somebody else made one since.
+        Some(_) if entry.new.is_none() && !open.is(None)? => Ok(()),
         // Neither old nor new: a torn write in place, which the kept file mends.
         Some(_) => open.put(entry.kept.as_ref(), entry.old),
-        None if open.is(Some(entry.new))? => open.dir.remove(open.name).and_then(|()| open.dir.sync()),
+        None if open.is(entry.new)? => open.remove(),
         // Somebody else made it since.
         None => Ok(()),
     }

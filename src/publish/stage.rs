@@ -2,6 +2,7 @@
 
 use super::PublishError;
 use super::compare::{Change, Changes, Repair, Undo};
+use super::directory;
 use super::in_place::only_in_place;
 use super::journal;
 use super::place::{Dir, split, staged_name};
@@ -39,14 +40,19 @@ pub(super) struct StagedFile {
 
 impl Changes {
     /// Writes the new contents beside their targets, or, where a directory cannot be written, into the state directory
-    /// or a temporary one: then the target will be written in place. Missing parent directories are made, 0755.
+    /// or a temporary one: then the target will be written in place. Missing parent directories are made if the template
+    /// says so.
     pub fn stage(self) -> Result<Staged, PublishError> {
         let Changes { group, files, repairs, stdout, targets, undo, journal } = self;
         let mut staged = Staged { group, files: Vec::new(), repairs, stdout, targets, undo, journal };
         for change in files {
             let asked = change.asked.clone();
+            let makes_parents = change.parents.is_some() || change.content.is_none();
             let file = StagedFile::write(change, staged.journal.state_dir());
-            staged.files.push(file.map_err(|e| PublishError::write(&asked, &e))?);
+            staged.files.push(file.map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound if !makes_parents => no_directory(&asked),
+                _ => PublishError::write(&asked, &e),
+            })?);
         }
         Ok(staged)
     }
@@ -86,8 +92,14 @@ impl StagedFile {
     fn write(change: Change, state_dir: Option<&Path>) -> io::Result<StagedFile> {
         let (parent, name) = split(&change.target)?;
         let name = name.to_owned();
-        let dir = Arc::new(Dir::open_or_make(parent)?);
+        let dir = Arc::new(match &change.parents {
+            Some(access) => directory::open_or_make(parent, access, &change.asked)?,
+            None => Dir::open(parent)?,
+        });
         let mut file = StagedFile { change, dir, name, elsewhere: None, staged: None };
+        if file.change.content.is_none() {
+            return Ok(file);
+        }
         match file.create(None) {
             Ok(()) => Ok(file),
             Err(e) if file.change.exists && only_in_place(&e) => {
@@ -111,7 +123,7 @@ impl StagedFile {
             // It is read by the check only and never becomes the target: 0600 will do.
             Some(_) => Ok(()),
         }
-        .and_then(|()| file.write_all(&self.change.content))
+        .and_then(|()| file.write_all(self.change.content.as_deref().unwrap_or_default()))
         .and_then(|()| file.sync_all());
         if let Err(e) = written {
             // The error is the news; what cannot be removed is swept at the next start.
@@ -146,6 +158,13 @@ impl Drop for StagedFile {
             let _ = self.aside().remove(&staged);
         }
     }
+}
+
+fn no_directory(asked: &Path) -> PublishError {
+    let directory = asked.parent().unwrap_or(Path::new("/")).display();
+    let message = format!("failed to write {}: the directory {directory} does not exist", asked.display());
+    let hint = "make it, name it in `[dir]`, or let the template have `parents = true`";
+    PublishError { exit: Exit::CANNOT_WRITE, complaint: Complaint::new(message).hint(hint), retry: Retry::Later }
 }
 
 /// Where files go that cannot be beside their target. Container runtimes mount /dev/shm even on a read-only root.

@@ -3,12 +3,12 @@
 mod crashes;
 mod killed;
 mod mounts;
+mod removal;
 mod steps;
 mod verify;
 
 use super::*;
-use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};
-use crate::source::format::Format;
+use crate::config::plan::{CheckPlan, GroupPlan, ParentsPlan, Place, ReloadChoice, TargetPlan};
 use crate::template::Escape;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -23,7 +23,9 @@ fn template(name: &str, to: &Path) -> TemplatePlan {
         escape: Escape::None,
         mode: None,
         owner: None,
+        parents: ParentsPlan::Make { mode: 0o755 },
         format: None,
+        directory: None,
         place: Place("test".into()),
     }
 }
@@ -32,6 +34,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
     GroupPlan {
         name: "web".into(),
         templates,
+        prunes: Vec::new(),
         verify: None,
         check: check.map(|command| CheckPlan {
             command: command.iter().map(|item| (*item).to_owned()).collect(),

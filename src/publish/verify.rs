@@ -47,8 +47,8 @@ impl Committed {
 
     /// Each resolved target that a roll-back would change, and what it holds now: as [`super::Changes::contents`] says
     /// it when the same is rendered after the roll-back.
-    pub fn contents(&self) -> BTreeMap<PathBuf, Fingerprint> {
-        let changed = self.record.entries.iter().filter(|entry| entry.old != Some(entry.new));
+    pub fn contents(&self) -> BTreeMap<PathBuf, Option<Fingerprint>> {
+        let changed = self.record.entries.iter().filter(|entry| entry.old != entry.new);
         changed.map(|entry| (PathBuf::from(&entry.target), entry.new)).collect()
     }
 

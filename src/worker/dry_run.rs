@@ -73,10 +73,9 @@ pub fn run(plan: &Plan, diff: bool) -> (Ended, Vec<GroupReport>) {
     (ended, report)
 }
 
-impl<'p> Worker<'p> {
+impl Worker<'_> {
     /// Notes what publishing a group would do.
-    pub(super) fn look(&mut self, index: usize, rendered: Vec<Rendered<'p>>) -> Result<(), Problem> {
-        let plan = self.plan;
+    pub(super) fn look(&mut self, plan: &Plan, index: usize, rendered: Vec<Rendered<'_>>) -> Result<(), Problem> {
         let group = &plan.groups[index];
         let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present: Present::Stays };
         let previews = preview(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;

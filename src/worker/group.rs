@@ -27,7 +27,7 @@ pub struct Group {
     /// Content that a check refused: not tried again until an input changes it.
     pub refused: Option<Fingerprint>,
     /// What would change, and to what, if content were published again that a verify refused.
-    pub unwanted: Option<BTreeMap<PathBuf, Fingerprint>>,
+    pub unwanted: Option<BTreeMap<PathBuf, Option<Fingerprint>>>,
     /// Groups that were in place unverified when a verify refused this one: it may have been for their content.
     pub beside: BTreeSet<usize>,
     /// What its files are, as far as others are concerned.
@@ -40,6 +40,8 @@ pub struct Group {
     pub seen: Option<Seen>,
     /// What was rendered last.
     pub rendered: Contents,
+    /// The same, of targets in directories with `prune`: the directory, the target, what it holds.
+    pub made: Vec<(usize, PathBuf, Fingerprint)>,
     /// Published, and its reload is still owed, or its verify goes on.
     pub committed: Option<Committed>,
     /// What follows when its reload is done.
@@ -123,6 +125,7 @@ impl Group {
             changed: Vec::new(),
             seen: None,
             rendered: Contents::new(),
+            made: Vec::new(),
             committed: None,
             then: Then::Done,
             remembered: false,

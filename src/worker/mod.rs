@@ -7,6 +7,7 @@
 //! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
 
 pub mod control;
+mod directories;
 pub mod dry_run;
 pub mod event;
 pub mod gate;
@@ -15,6 +16,7 @@ pub mod health;
 mod metrics;
 pub mod owed;
 mod post;
+mod pruning;
 mod publishing;
 pub mod relations;
 pub mod reload;
@@ -36,12 +38,13 @@ use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
-use crate::publish::{Committed, Outcome, Recovered};
+use crate::publish::{Committed, Made, Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
 use crate::template::Engine;
 use control::{Control, Init, Reader, Renewal, Welcome};
+use directories::When;
 use event::Event;
 use gate::Gate;
 use group::{Files, Group, Job, Then};
@@ -54,6 +57,7 @@ use service::Operator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -109,7 +113,8 @@ pub struct Surroundings {
 
 /// The state of the loop.
 pub struct Worker<'p> {
-    plan: &'p Plan,
+    /// Replaced as a whole when a directory of templates has other files.
+    plan: Rc<Plan>,
     mode: Mode,
     control: Control,
     surroundings: Surroundings,
@@ -153,6 +158,8 @@ pub struct Worker<'p> {
     files_due: Option<(Instant, Instant)>,
     /// A template file may have changed.
     templates_touched: bool,
+    /// Directories with `prune`: what of their targets is in place now and was not noted yet.
+    made: BTreeMap<usize, Made>,
     /// Processes run, so changes are to be told to them.
     started: bool,
     sender: Sender<Event>,
@@ -189,12 +196,7 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
 }
 
 impl<'p> Worker<'p> {
-    fn new(
-        plan: &'p Plan,
-        mode: Mode,
-        init: Option<Init<'p>>,
-        surroundings: Surroundings,
-    ) -> Result<Worker<'p>, Failure> {
+    fn new(plan: &Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
         let (control, welcome, reader, renewal) = match init {
             Some(Init { control, welcome, reader, renewal }) => (control, welcome, Some(reader), Some(renewal)),
             None => (Control::none(), Welcome::default(), None, None),
@@ -228,7 +230,7 @@ impl<'p> Worker<'p> {
         let now = Instant::now();
         let began = surroundings.began.unwrap_or(now);
         let mut worker = Worker {
-            plan,
+            plan: Rc::new(plan.clone()),
             mode,
             control,
             surroundings,
@@ -238,9 +240,7 @@ impl<'p> Worker<'p> {
             sources,
             driver,
             groups,
-            checked_in_place: (0..plan.groups.len())
-                .filter(|&index| plan.groups[index].check.as_ref().is_some_and(|check| !check.on_staged()))
-                .collect(),
+            checked_in_place: relations::checked_in_place(plan),
             owed: Owed::default(),
             keys: Keys::default(),
             commands: BTreeMap::new(),
@@ -266,6 +266,7 @@ impl<'p> Worker<'p> {
             listener: None,
             files_due: None,
             templates_touched: false,
+            made: BTreeMap::new(),
             started: welcome.started,
             sender,
             events,
@@ -335,6 +336,9 @@ impl<'p> Worker<'p> {
 
     fn serve(&mut self) -> Ended {
         let now = Instant::now();
+        if let Err(failure) = self.make_directories(When::First, now) {
+            return Ended::Failed(failure);
+        }
         for group in &mut self.groups {
             group.schedule.changed(now);
         }
@@ -359,10 +363,12 @@ impl<'p> Worker<'p> {
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<Option<Ended>, Failure> {
         let now = Instant::now();
-        if std::mem::take(&mut self.templates_touched) {
+        // What a check is about stays what it is until it ends.
+        if !self.is_checking() && std::mem::take(&mut self.templates_touched) {
             self.templates_changed(now);
         }
         self.publish_due(now)?;
+        self.note_made();
         self.start_gate(now)?;
         if self.gate.is_none()
             && let Some(failure) = self.reload_due(now)

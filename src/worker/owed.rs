@@ -221,7 +221,7 @@ impl Worker<'_> {
             mixed.contains(&entry.group)
                 || mixed.iter().any(|&index| match &entry.reload {
                     ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } => {
-                        concerns(self.plan, index).contains(process)
+                        concerns(&self.plan, index).contains(process)
                     }
                     ReloadPlan::Exit => true,
                     ReloadPlan::Run { .. } | ReloadPlan::Post(_) => false,

@@ -5,7 +5,7 @@ use super::metrics::count;
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use super::{Mode, Worker};
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -16,6 +16,7 @@ use crate::publish::{
 use crate::source::Retry;
 use crate::source::layers::State;
 use crate::template::Context;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Why a group was not published.
@@ -27,7 +28,7 @@ pub enum Problem {
     Write(PublishError),
 }
 
-impl<'p> Worker<'p> {
+impl Worker<'_> {
     /// Publishes every group that is due.
     pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
         for index in 0..self.groups.len() {
@@ -87,7 +88,7 @@ impl<'p> Worker<'p> {
     }
 
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
-        let plan = self.plan;
+        let plan = Rc::clone(&self.plan);
         let group = &plan.groups[index];
         if self.groups[index].files == Files::Mixed
             && let Some(complaint) = self.unmix(index)?
@@ -98,16 +99,16 @@ impl<'p> Worker<'p> {
         }
         let mixed = self.groups[index].files == Files::Mixed;
         let began = Instant::now();
-        let rendered = self.render(index);
+        let rendered = self.render(&plan, index);
         self.counts.renders += 1;
         self.counts.render_time += began.elapsed();
         let mut rendered = rendered?;
         if self.mode == Mode::DryRun {
-            return self.look(index, rendered);
+            return self.look(&plan, index, rendered);
         }
         let contents = self.keys.contents(&rendered);
         if let Some(seen) = self.groups[index].seen.as_ref().filter(|_| !mixed) {
-            if seen.is(&contents, &group.templates) {
+            if group.prunes.is_empty() && seen.is(&contents, &group.templates) {
                 self.right(index);
                 return Ok(());
             }
@@ -119,11 +120,12 @@ impl<'p> Worker<'p> {
             });
         }
         self.groups[index].rendered = contents;
+        self.groups[index].made = self.prunable(&rendered);
         let present = if mixed { Present::Replaced } else { Present::Stays };
         let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
-            self.see(index);
+            self.see(index, false);
             self.right(index);
             return Ok(());
         };
@@ -172,8 +174,14 @@ impl<'p> Worker<'p> {
         self.unhold(index);
     }
 
-    /// What was rendered last is in place now.
-    fn see(&mut self, index: usize) {
+    /// What was rendered last is in place now: `changed`, or found there.
+    fn see(&mut self, index: usize, changed: bool) {
+        for (directory, target, content) in std::mem::take(&mut self.groups[index].made) {
+            self.made.entry(directory).or_default().targets.insert(target, content);
+        }
+        for prune in &self.plan.groups[index].prunes {
+            self.made.entry(prune.directory).or_default().settled = !changed;
+        }
         let contents = self.groups[index].rendered.clone();
         self.groups[index].seen = Some(Seen::now(contents, &self.plan.groups[index].templates));
     }
@@ -309,7 +317,7 @@ impl<'p> Worker<'p> {
         if what.content {
             count(&mut self.counts.publishes, index);
         }
-        self.see(index);
+        self.see(index, true);
         if !what.content {
             committed.finish();
         } else if self.owed.owes(index) {
@@ -433,7 +441,7 @@ impl<'p> Worker<'p> {
 
     /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
     pub(super) fn hold(&mut self, index: usize) {
-        let held = concerns(self.plan, index);
+        let held = concerns(&self.plan, index);
         if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
             self.control.tell(&ToInit::Hold(held));
         }
@@ -445,8 +453,8 @@ impl<'p> Worker<'p> {
             return;
         }
         let holding = (0..self.groups.len()).filter(|&other| self.groups[other].held);
-        let others: Vec<String> = holding.flat_map(|other| concerns(self.plan, other)).collect();
-        let mut free = concerns(self.plan, index);
+        let others: Vec<String> = holding.flat_map(|other| concerns(&self.plan, other)).collect();
+        let mut free = concerns(&self.plan, index);
         free.retain(|process| !others.contains(process));
         if !free.is_empty() {
             self.control.tell(&ToInit::Release(free));
@@ -454,8 +462,7 @@ impl<'p> Worker<'p> {
     }
 
     /// Renders every template of a group; all that is wrong with any of them is gathered.
-    fn render(&self, index: usize) -> Result<Vec<Rendered<'p>>, Problem> {
-        let plan = self.plan;
+    fn render<'a>(&self, plan: &'a Plan, index: usize) -> Result<Vec<Rendered<'a>>, Problem> {
         let plan = &plan.groups[index];
         let group: &Group = &self.groups[index];
         let mut context = Context::new();
@@ -489,9 +496,14 @@ impl<'p> Worker<'p> {
         let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
-        let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
-        Some((account.uid, account.gid))
+        user_of(process)
     }
+}
+
+/// Whom a process runs as, if that is stated and known.
+pub(super) fn user_of(process: &ProcessPlan) -> Option<(u32, u32)> {
+    let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
+    Some((account.uid, account.gid))
 }
 
 /// What an `owner` as written is in numbers now; a user without a group brings its own.

@@ -2,7 +2,7 @@
 //! Read off the plan and the loaded templates; no state.
 
 use super::group::Group;
-use crate::config::plan::{LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
+use crate::config::plan::{GroupPlan, LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::publish::{Outcome, Recovered};
@@ -69,6 +69,12 @@ pub(super) fn mixed(plan: &Plan, recovered: &[Recovered]) -> Vec<String> {
         }
     }
     held
+}
+
+/// The groups whose check looks at files in place.
+pub(super) fn checked_in_place(plan: &Plan) -> BTreeSet<usize> {
+    let in_place = |group: &GroupPlan| group.check.as_ref().is_some_and(|check| !check.on_staged());
+    (0..plan.groups.len()).filter(|&index| in_place(&plan.groups[index])).collect()
 }
 
 /// A watched template must say what is told after it changed: nobody's fleet restarts by default.

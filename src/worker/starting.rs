@@ -1,5 +1,6 @@
 //! The start: what is waited for, when start gives up, and what init is told once everything is published.
 
+use super::directories::When;
 use super::group::Files;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
@@ -30,7 +31,7 @@ impl Worker<'_> {
         }
         if !self.control.has_init() && self.listener.is_none() {
             let feed = self.sender.clone();
-            let ends = super::signals::ending(self.plan);
+            let ends = super::signals::ending(&self.plan);
             self.listener = super::signals::listen(ends, move |signal| feed.send(Event::Signal(signal)).is_ok());
         }
     }
@@ -135,6 +136,7 @@ impl Worker<'_> {
     }
 
     fn open_gate(&mut self, now: Instant) -> Result<(), Failure> {
+        self.make_directories(When::Last, now)?;
         self.gate = None;
         self.blocked.clear();
         self.start_processes()?;
@@ -208,7 +210,7 @@ impl Worker<'_> {
     /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
     pub(super) fn tell_stop_signals(&self) {
         for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
-            if let Ok(spec) = crate::commands::process_spec(process, self.plan) {
+            if let Ok(spec) = crate::commands::process_spec(process, &self.plan) {
                 self.control.tell(&ToInit::Process(Box::new(spec)));
             }
         }
@@ -220,7 +222,7 @@ impl Worker<'_> {
             return Ok(());
         }
         for process in &self.plan.processes {
-            let spec = crate::commands::process_spec(process, self.plan)?;
+            let spec = crate::commands::process_spec(process, &self.plan)?;
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
         if self.started {

@@ -8,6 +8,7 @@ use crate::config::plan::{GroupPlan, VerifyPlan, VerifyWhat};
 use crate::error::Complaint;
 use crate::publish::command::CommandResult;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A verify that is going on.
@@ -41,8 +42,8 @@ impl Worker<'_> {
 
     /// Begins the tries that are due.
     pub(super) fn verify_due(&mut self, now: Instant) {
-        let plans = &self.plan.groups;
-        for (index, plan) in plans.iter().enumerate() {
+        let plan = Rc::clone(&self.plan);
+        for (index, plan) in plan.groups.iter().enumerate() {
             let Job::Verify(verify) = &mut self.groups[index].job else { continue };
             let (Some(time), Some(plan)) = (verify.tries.begin(now), &plan.verify) else { continue };
             self.next_id += 1;
@@ -105,7 +106,8 @@ impl Worker<'_> {
 
     /// The previous content comes back, and is told as the new one was; without `splay`, because what runs is broken.
     fn not_verified(&mut self, index: usize, reason: Complaint, now: Instant) {
-        let plan = &self.plan.groups[index];
+        let plan = Rc::clone(&self.plan);
+        let plan = &plan.groups[index];
         let group = &mut self.groups[index];
         group.then = Then::Done;
         group.seen = None;
@@ -158,14 +160,14 @@ impl Worker<'_> {
     /// one is now verified without this one; and if it is refused, too, this one was perhaps not to blame, and gets
     /// another try without it.
     fn judge_alone(&mut self, refused: usize, now: Instant) {
-        let own = concerns(self.plan, refused);
+        let own = concerns(&self.plan, refused);
         let mut beside = BTreeSet::new();
         for (index, plan) in self.plan.groups.iter().enumerate() {
             let group = &mut self.groups[index];
             if group.beside.remove(&refused) && group.unwanted.take().is_some() {
                 group.schedule.changed(now);
             }
-            let shares = || concerns(self.plan, index).iter().any(|process| own.contains(process));
+            let shares = || concerns(&self.plan, index).iter().any(|process| own.contains(process));
             if index == refused || group.then == Then::Done || !shares() {
                 continue;
             }

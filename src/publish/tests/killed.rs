@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 /// Whatever a publish changes anything with. (`strace` counts each of them by itself.)
-const CALLS: [&str; 8] = ["openat", "write", "fsync", "fchmod", "fchown", "linkat", "renameat", "unlinkat"];
+pub(super) const CALLS: [&str; 8] = ["openat", "write", "fsync", "fchmod", "fchown", "linkat", "renameat", "unlinkat"];
 const DIR: &str = "PROEM_TEST_PUBLISH_IN";
 const STEPS: &str = "PROEM_TEST_PUBLISH_STEPS";
 
@@ -51,14 +51,14 @@ fn helper_that_publishes_once() {
     }
 }
 
-/// Kills the helper at the `n`th such call of one of its threads; `false`: there were fewer, it went through.
-fn killed_at(root: &Path, steps: Steps, call: &str, n: usize) -> bool {
+/// Kills a helper at the `n`th such call of one of its threads; `false`: there were fewer, it went through.
+pub(super) fn killed_at(helper: &str, env: &[(&str, &std::ffi::OsStr)], call: &str, n: usize) -> bool {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
     strace.args(["-e", &format!("inject={call}:signal=KILL:when={n}")]);
     strace.arg(std::env::current_exe().unwrap());
-    strace.args(["--exact", "publish::tests::killed::helper_that_publishes_once"]);
-    strace.env(DIR, root).env(STEPS, format!("{steps:?}")).stdout(Stdio::null()).stderr(Stdio::null());
+    strace.args(["--exact", helper]);
+    strace.envs(env.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = strace.status().unwrap();
     match (status.code(), status.signal()) {
         (Some(0), _) => false,
@@ -67,13 +67,19 @@ fn killed_at(root: &Path, steps: Steps, call: &str, n: usize) -> bool {
     }
 }
 
+fn helper_killed_at(root: &Path, steps: Steps, call: &str, n: usize) -> bool {
+    let steps = format!("{steps:?}");
+    let env = [(DIR, root.as_os_str()), (STEPS, steps.as_ref())];
+    killed_at("publish::tests::killed::helper_that_publishes_once", &env, call, n)
+}
+
 /// What recovery made of it; `None`: there were fewer calls.
 fn survives_at(steps: Steps, call: &str, n: usize) -> Option<Vec<(Outcome, bool)>> {
     let dir = tempfile::tempdir().unwrap();
     let root = std::fs::canonicalize(dir.path()).unwrap();
     let (group, a, b) = at(&root, steps);
     std::fs::write(&a, "old").unwrap();
-    let killed = killed_at(&root, steps, call, n);
+    let killed = helper_killed_at(&root, steps, call, n);
     let before = (read(&a), read(&b));
     let recovered = recover(std::slice::from_ref(&group), None);
     let (old, new) = ((Some("old".to_owned()), None), (Some("new".to_owned()), Some("new".to_owned())));
@@ -133,7 +139,7 @@ fn is_verified_at(call: &str, n: usize) -> Option<Found> {
     let root = std::fs::canonicalize(dir.path()).unwrap();
     let (group, a, b) = at(&root, Steps::Verify);
     std::fs::write(&a, "old").unwrap();
-    let killed = killed_at(&root, Steps::Verify, call, n);
+    let killed = helper_killed_at(&root, Steps::Verify, call, n);
     let before = (read(&a), read(&b));
     let recovered = recover_unverified(std::slice::from_ref(&group), None);
     let (old, new) = ((Some("old".to_owned()), None), (Some("new".to_owned()), Some("new".to_owned())));

@@ -113,12 +113,21 @@ fn a_content_that_does_not_parse_is_refused_with_65() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("f.json");
     let mut group = group(vec![template("f", &target)], None);
-    group.templates[0].format = Some(Format::Json);
+    group.templates[0].format = Some(Syntax::Json);
     let error = compare(&group, "{").unwrap_err();
     assert_eq!((error.exit, error.retry), (Exit::DATA, Retry::OnChange));
     let place = format!("template `f`: {}:1:1 would not be valid JSON: ", target.display());
     assert!(error.complaint.message.starts_with(&place), "{}", error.complaint.message);
     assert!(compare(&group, "{}").unwrap().is_some());
+    let comments = "// by hand\n{}";
+    assert!(!compare(&group, comments).unwrap_err().complaint.hint.unwrap().contains("text"));
+    // Unstated, the ending says it: only what nobody reads is refused, and the way out is told.
+    group.templates[0].format = None;
+    assert!(compare(&group, comments).unwrap().is_some());
+    let hint = compare(&group, "{").unwrap_err().complaint.hint.unwrap();
+    assert!(hint.ends_with("`format = \"text\"` turns this check off"), "{hint}");
+    group.templates[0].format = Some(Syntax::Text);
+    assert!(compare(&group, "{").unwrap().is_some());
 }
 
 #[test]

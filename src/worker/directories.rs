@@ -1,0 +1,42 @@
+//! `[dir]`: directories that are there before anything is published in them, and before a process starts that needs them.
+
+use super::publishing::{owner_ids, user_of};
+use super::{Mode, Worker};
+use crate::error::Failure;
+use crate::publish::make_directory;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// When directories are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Before the first publish. A user may be in a file that is published first: who is not known yet gets his later.
+    First,
+    /// Before the processes start.
+    Last,
+}
+
+impl Worker<'_> {
+    /// Makes what is missing and repairs what has drifted. Once main runs a failure is only told of: it has run on what
+    /// there is.
+    pub(super) fn make_directories(&mut self, when: When, now: Instant) -> Result<(), Failure> {
+        let plan = Rc::clone(&self.plan);
+        if self.mode == Mode::DryRun {
+            return Ok(());
+        }
+        for directory in &plan.dirs {
+            let stated = match directory.owner.as_ref().map(owner_ids).transpose() {
+                Err(_) if when == When::First && !self.started => Ok(None),
+                other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
+            };
+            let default_owner = || user_of(plan.processes.iter().find(|process| process.name == "main")?);
+            let made = stated.and_then(|stated| Ok(make_directory(directory, stated, default_owner())?));
+            match made {
+                Ok(()) => {}
+                Err(failure) if self.started => self.complain(&failure.complaints, now),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+}
