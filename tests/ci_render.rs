@@ -211,7 +211,10 @@ mod failures {
         write(dir.path(), "t.tera", "x");
         write(dir.path(), "file", "not a directory");
         for (target, stderr) in [
-            ("file/t", "DIR/file/t: not a directory\n"),
+            (
+                "file/t",
+                "DIR/file/t: not a directory\n  hint: remove what is in the way of the directory, or name another one\n",
+            ),
             ("/proc/nothing/t", "/proc/nothing/t: no such file or directory\n"),
             (
                 "/dev/null",
@@ -701,16 +704,20 @@ mod secrets {
             arguments.extend(["-s".to_owned(), source.to_owned()]);
         }
         let mut used = 0;
+        let mut config = String::new();
         for (number, template) in templates.iter().enumerate() {
             for (mode, old) in [(0o644, "password=formerly1\nformerly2\n"), (0o600, "formerly3\nyes\n")] {
                 let name = format!("t{number}-{mode:o}.yaml");
                 write(dir.path(), &format!("{name}.tera"), template);
                 // What was there before is of unknown origin where the template uses secrets.
                 set_mode(&write(dir.path(), &name, old), mode);
-                arguments.extend(["-t".to_owned(), format!("{name}.tera:{name}")]);
+                // Escaped as YAML, and checked by nobody: not all of it is.
+                config += &format!("[template.t{used}]\nfrom = \"{name}.tera\"\nto = \"{name}\"\nformat = \"text\"\n");
                 used += 1;
             }
         }
+        write(dir.path(), "proem.toml", &config);
+        arguments.extend(["-c".to_owned(), "proem.toml".to_owned()]);
         for format in ["text", "json"] {
             let all: Vec<&str> = arguments.iter().map(String::as_str).chain(["--format", format]).collect();
             let output = proem([]).args(all).dir(dir.path()).env("MY_TOKEN", "tok-swordfish").output();

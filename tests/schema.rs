@@ -154,7 +154,7 @@ const VALUES: &[&str] = &[
 ];
 
 /// Keys that say something about the others of their table: each is looked at by itself.
-const ALONE: &[&str] = &["from", "to", "group", "kind", "after"];
+const ALONE: &[&str] = &["from", "to", "group", "kind", "after", "prune"];
 
 /// Keys that only the process that signals go to has, which depends on `essential`.
 const OF_MAIN: &[&str] = &["rewrite", "drain", "shutdown_timeout", "parent_death_signal"];
@@ -181,13 +181,17 @@ fn document(section: &str, keys: &[&str], value: &str) -> (String, Vec<u32>) {
                 beside.push(("check", "[\"true\"]"));
             }
             text.push_str("[process.web]\ncommand = [\"x\"]\n");
-            beside.extend([("from", "\"a.tera\""), ("to", "\"/nowhere/a\"")]);
+            // Only directories are pruned.
+            let (from, to) =
+                if keys == ["prune"] { ("\"a/\"", "\"/nowhere/a/\"") } else { ("\"a.tera\"", "\"/nowhere/a\"") };
+            beside.extend([("from", from), ("to", to)]);
             text.push_str("[template.a]\n");
         }
         "group" => {
             text.push_str("[process.web]\ncommand = [\"x\"]\n[template.a]\nfrom = \"a.tera\"\nto = \"/nowhere/a\"\ngroup = \"g\"\n[group.g]\n");
             beside.push(("check", "[\"true\"]"));
         }
+        "dir" => text.push_str("[dir.\"/nowhere/a\"]\n"),
         section => {
             // The processes that `after` names, so that only its shape is looked at.
             for name in strings(value).iter().filter(|name| keys == ["after"] && !name.contains([':', '/'])) {
