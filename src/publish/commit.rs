@@ -2,7 +2,7 @@
 
 use super::compare::{Change, Undo};
 use super::in_place::{self, How, only_in_place};
-use super::journal::{Entry, Journal, Phase, Record};
+use super::journal::{self, Entry, Journal, Phase, Record};
 use super::keep::{Kept, detach, keep};
 use super::place::Dir;
 use super::stage::{Staged, StagedFile};
@@ -133,6 +133,12 @@ impl Staged {
         committed.record.owed = self.journal.owes();
         match self.journal.write(&committed.record) {
             Ok(journal) => committed.journal = Some(journal),
+            // That passes: nothing is to be weaker for a disk that is full for a moment.
+            Err(e) if journal::may_pass(&e) => {
+                committed.drop_kept();
+                let first = self.journal.dirs().first().map_or(Path::new("/"), PathBuf::as_path);
+                return Err(PublishError::write(&first.join(self.journal.name()), &e));
+            }
             Err(e) => {
                 let first = self.journal.dirs().first().map_or(Path::new("/"), PathBuf::as_path);
                 let cause = super::reason(&e);

@@ -150,6 +150,12 @@ impl Place {
     }
 }
 
+/// Whether a journal that could not be written now can be written later: a full disk, not a directory that is read-only.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().unwrap_or(0);
+    matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE)
+}
+
 /// A journal's file.
 #[derive(Debug)]
 pub(super) struct Journal {
