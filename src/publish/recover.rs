@@ -5,8 +5,8 @@ use super::in_place;
 use super::journal::{Entry, Journal, Phase, Place, Record};
 use super::keep::detach;
 use super::place::{Dir, PREFIX, Resolver, is_ours, split};
-use super::reason;
 use super::stage::elsewhere;
+use super::{hint, reason};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
 use nix::errno::Errno;
@@ -49,7 +49,8 @@ pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
     for group in plan {
         let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolver.resolve(path).ok()).collect();
         let place = Place::with(group, state_dir, &mut resolver);
-        for (journal, mut record) in place.find() {
+        let (found, unknown) = place.look();
+        for (journal, mut record) in found {
             record.entries.retain(|entry| {
                 let known = is_known(entry, &targets, state_dir);
                 if !known {
@@ -64,6 +65,19 @@ pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
             let one = settle(group, &journal, &record);
             sweep.spare |= matches!(one.outcome, Outcome::Mixed(_));
             recovered.push(one);
+        }
+        if let Some((journal, error)) = unknown {
+            // It may say that the files in place were never checked.
+            let message = format!(
+                "group `{}`: failed to look for its journal {}: {}",
+                group.name,
+                journal.display(),
+                reason(&error)
+            );
+            let complaint = Complaint { message, hint: hint(&error).map(str::to_owned) };
+            let outcome = Outcome::Mixed(complaint);
+            recovered.push(Recovered { group: group.name.clone(), outcome, reload_owed: false });
+            sweep.spare = true;
         }
         for target in &targets {
             sweep.add(target, state_dir);
@@ -219,10 +233,14 @@ impl Sweep {
         let Ok((parent, name)) = split(target) else { return };
         let beside = self.of(parent);
         beside.names.insert(name.to_owned());
+        // Where it is read-only now, or was when something was put elsewhere. (The common directories are looked at only
+        // if need be: they may be large.)
         if !beside.writable && target.exists() {
             for place in elsewhere(state_dir) {
                 self.of(place).names.insert(name.to_owned());
             }
+        } else if let Some(place) = state_dir {
+            self.of(place).names.insert(name.to_owned());
         }
     }
 

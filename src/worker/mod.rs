@@ -234,13 +234,7 @@ impl<'p> Worker<'p> {
                 self.groups[index].held = true;
             }
             if done.reload_owed {
-                self.groups[index].remembered = true;
-                match self.mode {
-                    _ if self.started => self.owe(index),
-                    Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
-                    // Nobody stays to try again.
-                    Mode::Exec | Mode::Render => self.forgive(index),
-                }
+                self.take_over_debt(index);
             }
         }
         for name in owed {
@@ -251,6 +245,17 @@ impl<'p> Worker<'p> {
             }
         }
         Ok(())
+    }
+
+    /// A journal says that a group's reload is owed.
+    fn take_over_debt(&mut self, index: usize) {
+        self.groups[index].remembered = true;
+        match self.mode {
+            _ if self.started => self.owe(index),
+            Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
+            // Nobody stays to try again.
+            Mode::Exec | Mode::Render => self.forgive(index),
+        }
     }
 
     /// Whether a check runs.

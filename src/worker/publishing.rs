@@ -156,6 +156,9 @@ impl<'p> Worker<'p> {
                 let (exit, retry) = (Exit::CANNOT_WRITE, Retry::Later);
                 return Err(Problem::Write(PublishError { exit, complaint, retry }));
             }
+            if done.reload_owed {
+                self.take_over_debt(index);
+            }
         }
         self.groups[index].files = Files::Whole;
         self.unhold(index);
