@@ -2,9 +2,12 @@
 //! namespace of its thread.
 
 use crate::lane::Lane;
+use crate::support::text;
 use nix::mount::{MsFlags, mount};
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,7 +49,7 @@ impl Fault {
                 filler.set_len(full.saturating_sub(left)).unwrap();
                 true
             }
-            Fault::ReadOnly => remount(lane, MsFlags::MS_RDONLY),
+            Fault::ReadOnly => remount(lane, c"ro"),
             Fault::Locked => {
                 fs::write(lane.path("records/locked"), "").unwrap();
                 fs::set_permissions(lane.path("gate"), Permissions::from_mode(0)).unwrap();
@@ -59,7 +62,7 @@ impl Fault {
     pub fn end(self, lane: &Lane) {
         match self {
             Fault::Full(_) => fs::remove_file(lane.targets().join("filler")).unwrap(),
-            Fault::ReadOnly => assert!(remount(lane, MsFlags::empty())),
+            Fault::ReadOnly => assert!(remount(lane, c"rw")),
             Fault::Locked => {
                 fs::set_permissions(lane.path("gate"), Permissions::from_mode(0o755)).unwrap();
                 fs::remove_file(lane.path("records/locked")).unwrap();
@@ -77,11 +80,24 @@ impl Fault {
     }
 }
 
-/// EBUSY while somebody writes a file there, which is over in a moment.
-fn remount(lane: &Lane, flags: MsFlags) -> bool {
+/// The file system itself, not this mount of it, which other namespaces do not see. EBUSY while somebody writes a file
+/// there, which is over in a moment.
+fn remount(lane: &Lane, flag: &CStr) -> bool {
+    /// `FSCONFIG_SET_FLAG` and `FSCONFIG_CMD_RECONFIGURE` of `linux/mount.h`.
+    const SET_FLAG: libc::c_int = 0;
+    const RECONFIGURE: libc::c_int = 7;
+    let path = CString::new(text(&lane.targets())).unwrap();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(1) {
-        if mount(NONE, &lane.targets(), NONE, MsFlags::MS_REMOUNT | flags, Some("size=256k")).is_ok() {
+        // SAFETY: live strings that end with a zero byte; the descriptor is owned by nobody else.
+        let done = unsafe {
+            let fd = libc::syscall(libc::SYS_fspick, libc::AT_FDCWD, path.as_ptr(), 0);
+            let fd = OwnedFd::from_raw_fd(i32::try_from(fd).unwrap());
+            let (fd, null) = (fd.as_raw_fd(), std::ptr::null::<libc::c_char>());
+            libc::syscall(libc::SYS_fsconfig, fd, SET_FLAG, flag.as_ptr(), null, 0) == 0
+                && libc::syscall(libc::SYS_fsconfig, fd, RECONFIGURE, null, null, 0) == 0
+        };
+        if done {
             return true;
         }
         std::thread::sleep(Duration::from_millis(1));
