@@ -10,6 +10,7 @@
 mod support;
 
 mod content;
+mod each_call;
 mod faults;
 mod helper;
 mod lane;
@@ -60,7 +61,24 @@ fn main() -> ExitCode {
         random_faults(&options);
         println!("test random faults ... ok");
     }
+    if wanted("every call") {
+        every_call(&options);
+        println!("test every call ... ok");
+    }
     ExitCode::SUCCESS
+}
+
+fn every_call(options: &Options) {
+    let begun = Instant::now();
+    let killed = each_call::run(options.long);
+    let total: u64 = killed.values().sum();
+    for (call, n) in &killed {
+        println!("  {n:>8} KILL at {call}");
+    }
+    println!("  {total:>8} in all\n  {:>8} s", begun.elapsed().as_secs());
+    // Three files are linked, renamed and synced in each form of the check, at least.
+    let at = |call: &str| killed.get(call).copied().unwrap_or(0);
+    assert!(at("linkat") >= 6 && at("renameat") + at("renameat2") >= 6 && at("fsync") >= 6, "{killed:?}");
 }
 
 fn random_faults(options: &Options) {
