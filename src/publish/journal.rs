@@ -126,11 +126,11 @@ impl Place {
 
     /// Every journal of the group that is there and can be believed.
     pub(super) fn find(&self) -> Vec<(Journal, Record)> {
-        self.look().0
+        self.look().found
     }
 
-    /// The same; and why it cannot be known whether there is another one (a directory that may not be searched now).
-    pub(super) fn look(&self) -> (Vec<(Journal, Record)>, Option<(PathBuf, io::Error)>) {
+    /// The same; and whether there may be another one (in a directory that may not be searched now).
+    pub(super) fn look(&self) -> Look {
         let (mut found, mut unknown) = (Vec::new(), None);
         for path in &self.dirs {
             let file = path.join(&self.name);
@@ -156,13 +156,22 @@ impl Place {
                 Err(e) => warn_once(&file, &format!("this journal is ignored: {}", super::reason(&e))),
             }
         }
-        (found, unknown)
+        Look { found, unknown }
     }
 
     /// Whether an earlier publish of the group still owes its reload.
     pub(super) fn owes(&self) -> bool {
         self.find().iter().any(|(_, record)| record.owed || record.phase == Phase::Checked)
     }
+}
+
+/// What there is of a group's journals.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Those that can be believed.
+    pub(super) found: Vec<(Journal, Record)>,
+    /// One that may be there, and why that cannot be known now.
+    pub(super) unknown: Option<(PathBuf, io::Error)>,
 }
 
 /// Whether a journal that could not be written now can be written later: a full disk, not a directory that is read-only.

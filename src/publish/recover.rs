@@ -2,7 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::in_place;
-use super::journal::{Entry, Journal, Phase, Place, Record};
+use super::journal::{Entry, Journal, Look, Phase, Place, Record};
 use super::keep::detach;
 use super::place::{Dir, PREFIX, Resolver, is_ours, split};
 use super::stage::elsewhere;
@@ -49,7 +49,7 @@ pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
     for group in plan {
         let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolver.resolve(path).ok()).collect();
         let place = Place::with(group, state_dir, &mut resolver);
-        let (found, unknown) = place.look();
+        let Look { found, unknown } = place.look();
         for (journal, mut record) in found {
             record.entries.retain(|entry| {
                 let known = is_known(entry, &targets, state_dir);

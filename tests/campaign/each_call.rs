@@ -42,7 +42,10 @@ pub fn run(all: bool) -> Killed {
                 loop {
                     let item = items.lock().unwrap().pop();
                     let Some((kind, call)) = item else { return };
-                    let n = (1..).take_while(|&n| killed_at(kind, &call, n)).count() as u64;
+                    let mut n = 0;
+                    while killed_at(kind, &call, n + 1) {
+                        n += 1;
+                    }
                     *killed.lock().unwrap().entry(call).or_default() += n;
                 }
             });

@@ -52,7 +52,7 @@ impl Fault {
             Fault::ReadOnly => remount(lane, c"ro"),
             Fault::Locked => {
                 fs::write(lane.path("records/locked"), "").unwrap();
-                fs::set_permissions(lane.path("gate"), Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(lane.path("gate"), Permissions::from_mode(0o000)).unwrap();
                 true
             }
         }

@@ -26,9 +26,7 @@ pub fn run() -> Option<ExitCode> {
             let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
             Some(check(Path::new(records), &files))
         }
-        ["@service", records, targets] => {
-            service(&Records::at(records), &content::files(Path::new(targets)));
-        }
+        ["@service", records, targets] => Some(service(&Records::at(records), &content::files(Path::new(targets)))),
         _ => None,
     }
 }
@@ -45,11 +43,22 @@ impl Records {
         Records { dir: dir.into() }
     }
 
-    /// The generations in one of them: `began` and `accepted` by a check.
-    pub fn generations(&self, name: &str) -> Vec<u64> {
+    /// The generations that a check accepted.
+    pub fn accepted(&self) -> Vec<u64> {
+        self.lines("accepted").iter().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// The generations that a check was given, and by which worker: its process id in its own namespace.
+    pub fn began(&self) -> Vec<(u64, i32)> {
+        let lines = self.lines("began");
+        let parse = |line: &String| line.split_once(' ').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        lines.iter().filter_map(parse).collect()
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
         // A last line that a KILL cut off ends without a newline.
         let text = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.parse().ok()).collect()
+        text.split_inclusive('\n').filter_map(|line| Some(line.strip_suffix('\n')?.to_owned())).collect()
     }
 
     /// The last generation that the service was started or told with, and how often it answered a fence.
@@ -110,7 +119,9 @@ fn check(records: &Path, files: &[PathBuf]) -> ExitCode {
         group = content::group(files);
     }
     if let Group::Of(stamp) = group {
-        records.add("began", &stamp.generation.to_string());
+        // SAFETY: cannot fail and touches no memory.
+        let worker = unsafe { libc::getppid() };
+        records.add("began", &format!("{} {worker}", stamp.generation));
         std::thread::sleep(Duration::from_millis(stamp.generation % 8));
         if stamp.bad {
             eprintln!("generation {} is bad", stamp.generation);
@@ -127,7 +138,7 @@ fn check(records: &Path, files: &[PathBuf]) -> ExitCode {
 }
 
 /// Looks at its start and at each HUP.
-fn service(records: &Records, targets: &[PathBuf]) -> ! {
+fn service(records: &Records, targets: &[PathBuf]) -> ExitCode {
     set_mask(u64::MAX);
     // proem tells nobody whom the signal would end; one that is only waited for looks so in /proc.
     let never: extern "C" fn(i32) = handled;
@@ -144,7 +155,7 @@ fn service(records: &Records, targets: &[PathBuf]) -> ! {
             libc::SIGHUP => generation = look(records, targets, "told"),
             // Of several pending signals the lowest number comes first: what was sent before has been seen.
             FENCE => fences += 1,
-            libc::SIGTERM => std::process::exit(0),
+            libc::SIGTERM => return ExitCode::SUCCESS,
             _ => {}
         }
     }
@@ -156,7 +167,7 @@ fn look(records: &Records, targets: &[PathBuf], when: &str) -> u64 {
     let begun = Instant::now();
     loop {
         let group = content::group(targets);
-        let accepted = |generation: &u64| records.generations("accepted").contains(generation);
+        let accepted = |generation: &u64| records.accepted().contains(generation);
         match group {
             Group::Of(stamp) if !stamp.bad && accepted(&stamp.generation) => return stamp.generation,
             Group::Unreadable if records.is_locked() => {}

@@ -112,17 +112,18 @@ impl Lane {
     fn configure(&self) {
         let mut toml = String::from("throttle = \"0s\"\n");
         if self.kind.journal == JournalAt::StateDir {
-            let _ = writeln!(toml, "state_dir = {:?}", self.path("state"));
+            let _ = writeln!(toml, "state_dir = {:?}", text(&self.path("state")));
         }
         let _ = writeln!(toml, "[source]\napp = \"file:{}\"", text(&self.path("source/app.json")));
         let mut argv = vec![text(&self.path("helper")).to_owned(), "@check".into(), text(&self.path("records")).into()];
         for (name, target) in content::NAMES.iter().zip(content::files(&self.targets())) {
             let key = &name[..1];
             let from = support::write(&self.path("source"), &format!("{key}.tera"), &format!("{{{{ app.{key} }}}}"));
-            let _ = writeln!(toml, "[template.{key}]\nfrom = {from:?}\nto = {target:?}\ngroup = \"three\"");
+            let (from, to) = (text(&from), text(&target));
+            let _ = writeln!(toml, "[template.{key}]\nfrom = {from:?}\nto = {to:?}\ngroup = \"three\"");
             argv.push(match self.kind.form {
                 Form::Before => format!("{{staged:{key}}}"),
-                Form::After => text(&target).to_owned(),
+                Form::After => to.to_owned(),
             });
         }
         let _ = writeln!(toml, "[group.three]\ncheck = {argv:?}\nreload = \"HUP\"");
@@ -240,9 +241,11 @@ impl Lane {
         let new = is == expected.set;
         let may_be = new && !is.bad || !expected.published && is.generation == expected.before;
         let told = self.records.told().is_some_and(|(generation, _)| generation == is.generation);
-        // What was refused shows by nothing else than that it was looked at. (While a check runs, something is staged.)
-        let looked_at =
-            || new || expected.killed || self.records.generations("began").contains(&expected.set.generation);
+        // What was refused shows by nothing else than that this worker had it looked at. (While a check runs, something is staged.)
+        let looked_at = || {
+            let by_this = |worker: i32| self.records.began().contains(&(expected.set.generation, inner_pid(worker)));
+            new || expected.killed || self.worker().is_some_and(by_this)
+        };
         let tidy = || expected.littered || self.leftovers().is_empty();
         let quiet = || tidy() && self.worker().is_some() && self.service().is_some();
         (may_be && told && looked_at() && quiet() && self.check().is_none()).then_some(is.generation)
@@ -275,8 +278,8 @@ impl Lane {
             self.records.told(),
             self.worker(),
             self.check(),
-            last(&self.records.generations("began")),
-            last(&self.records.generations("accepted")),
+            last(&self.records.began()),
+            last(&self.records.accepted()),
             self.records.violations(),
             self.log()
         )
@@ -312,6 +315,13 @@ fn is(pid: i32, name: &str) -> bool {
         && procs::get(pid).is_some_and(|process| process.state != 'Z')
 }
 
-fn last(generations: &[u64]) -> &[u64] {
-    &generations[generations.len().saturating_sub(8)..]
+/// A process's id as it knows it itself.
+fn inner_pid(pid: i32) -> i32 {
+    let status = support::read(Path::new(&format!("/proc/{pid}/status")));
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    ids.split_whitespace().last().and_then(|id| id.parse().ok()).unwrap_or(pid)
+}
+
+fn last<T>(all: &[T]) -> &[T] {
+    &all[all.len().saturating_sub(8)..]
 }

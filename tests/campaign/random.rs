@@ -35,7 +35,7 @@ impl Summary {
     }
 }
 
-/// SplitMix64: the same seed gives the same faults in the same order.
+/// Numbers by `SplitMix64`: the same seed gives the same faults in the same order.
 struct Random(u64);
 
 impl Random {
