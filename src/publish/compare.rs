@@ -2,7 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::place::{Resolver, is_regular};
-use super::{Places, PublishError, Rendered, format_check, journal, warn_once};
+use super::{Places, Present, PublishError, Rendered, format_check, journal, warn_once};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
@@ -192,7 +192,8 @@ impl Found {
         };
         let access = Access::wanted(template.mode, stated, default_owner, secret, old.as_ref());
         self.targets.push((template.name.clone(), target.clone()));
-        if let Some(old) = old.as_ref().filter(|old| same_content(&target, old, &content)) {
+        let stays = |old: &&Metadata| places.present == Present::Stays && same_content(&target, old, &content);
+        if let Some(old) = old.as_ref().filter(stays) {
             if access.differs(old) {
                 self.repairs.push(Repair { asked, target, access });
             }
@@ -288,7 +289,7 @@ fn equals(mut file: File, mut content: &[u8]) -> io::Result<bool> {
 }
 
 /// Opens a resolved target for reading; never blocks, never follows what was put there meanwhile.
-fn open(target: &Path) -> io::Result<File> {
+pub(super) fn open(target: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
     if is_regular(&nix::sys::stat::fstat(&file)?) { Ok(file) } else { Err(io::Error::other("not a regular file")) }
