@@ -191,11 +191,6 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Where it is.
-    pub(super) fn path(&self) -> PathBuf {
-        self.dir.path().join(&self.name)
-    }
-
     /// Writes the record and syncs it: when this returns, it outlives a crash.
     pub(super) fn replace(&self, record: &Record) -> io::Result<()> {
         let body = postcard::to_stdvec(record).map_err(io::Error::other)?;

@@ -146,11 +146,7 @@ fn settle(group: &GroupPlan, journal: &Journal, record: &Record, unverified: Unv
         Phase::Commit if all(finish).is_ok() => Outcome::Finished,
         Phase::Commit | Phase::CommitThenCheck => match all(undo) {
             Ok(()) => Outcome::Undone,
-            Err(complaint) => {
-                let path = journal.path();
-                let hint = format!("it is tried again; without {} every file is published anew", path.display());
-                Outcome::Mixed(complaint.hint(hint))
-            }
+            Err(complaint) => Outcome::Mixed(complaint.hint("the next publish of the group replaces every file")),
         },
     };
     let reload_owed = match &outcome {

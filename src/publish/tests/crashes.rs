@@ -140,7 +140,7 @@ fn without_its_kept_file_a_group_is_told_to_be_mixed() {
 fn a_journal_that_is_out_of_reach_makes_a_group_mixed_until_it_is_found() {
     let pair = pair(Some(&["nginx", "-t"]));
     let state = pair.dir.path().join("state");
-    let places = Places { state_dir: Some(&state), owner: NOBODY };
+    let places = Places { state_dir: Some(&state), ..HERE };
     let rendered = pair.group.templates.iter();
     let rendered = rendered.map(|template| Rendered { template, content: b"new".to_vec(), secret: false }).collect();
     let changes = Changes::compare(&pair.group, rendered, None, &places).unwrap().unwrap();

@@ -135,7 +135,7 @@ fn a_disk_too_full_for_the_journal_publishes_nothing() {
         // Two inodes: its root, and one that is taken.
         tmpfs(state.path(), "nr_inodes=2");
         std::fs::write(state.path().join("filler"), "").unwrap();
-        let places = Places { state_dir: Some(state.path()), owner: NOBODY };
+        let places = Places { state_dir: Some(state.path()), ..HERE };
         let rendered = pair.group.templates.iter();
         let rendered =
             rendered.map(|template| Rendered { template, content: b"new".to_vec(), secret: false }).collect();
