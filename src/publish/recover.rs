@@ -69,10 +69,26 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
     let mut sweep = Sweep::default();
     let mut resolver = Resolver::default();
     for group in plan {
-        let targets: BTreeSet<PathBuf> = files(group).filter_map(|path| resolver.resolve(path).ok()).collect();
+        let mut targets = BTreeSet::new();
+        let mut out_of_reach = None;
+        for path in files(group) {
+            match resolver.resolve(path) {
+                Ok(target) => {
+                    targets.insert(target);
+                }
+                Err(e) => out_of_reach = Some((path, e)),
+            }
+        }
         let place = Place::with(group, state_dir, &mut resolver);
         let Look { found, unknown } = place.look();
         for (journal, mut record) in found {
+            if let Some((path, error)) = &out_of_reach {
+                // What it tells of cannot be looked at now, and is not for that reason somebody else's.
+                let message = format!("failed to recover {}: {}", path.display(), reason(error));
+                recovered.push(Recovered::mixed(group, record.owed, message, error));
+                sweep.spare = true;
+                continue;
+            }
             record.entries.retain(|entry| {
                 let known = is_known(entry, &targets, state_dir);
                 if !known {
@@ -99,9 +115,7 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
                 journal.display(),
                 reason(&error)
             );
-            let complaint = Complaint { message, hint: hint(&error).map(str::to_owned) };
-            let outcome = Outcome::Mixed(complaint);
-            recovered.push(Recovered { group: group.name.clone(), outcome, reload_owed: false, unverified: false });
+            recovered.push(Recovered::mixed(group, false, message, &error));
             sweep.spare = true;
         }
         for target in &targets {
@@ -113,6 +127,14 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
     }
     sweep.run();
     recovered
+}
+
+impl Recovered {
+    /// It cannot be known what the group is.
+    fn mixed(group: &GroupPlan, reload_owed: bool, message: String, error: &io::Error) -> Recovered {
+        let outcome = Outcome::Mixed(Complaint { message, hint: hint(error).map(str::to_owned) });
+        Recovered { group: group.name.clone(), outcome, reload_owed, unverified: false }
+    }
 }
 
 fn files(group: &GroupPlan) -> impl Iterator<Item = &PathBuf> {
