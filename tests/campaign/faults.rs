@@ -25,11 +25,13 @@ pub enum Fault {
     Locked,
 }
 
-/// The calling thread, and whom it starts, has mounts of its own; `false` where the kernel refuses that.
+/// The calling thread, and whom it starts, has mounts of its own, and a /run of its own as a container has: what is staged
+/// there for want of a better place is nobody else's leftover. `false` where the kernel refuses that.
 pub fn own_mounts() -> bool {
     // SAFETY: a plain system call on a number. It concerns this thread only, which ends with the lane.
     let done = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
     done && mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).is_ok()
+        && mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), NONE).is_ok()
 }
 
 /// A small tmpfs in a directory.
