@@ -2,7 +2,7 @@
 
 use super::compare::{Change, Undo};
 use super::in_place::{self, How, only_in_place};
-use super::journal::{Entry, Journal, Phase, Record};
+use super::journal::{self, Entry, Journal, Phase, Record};
 use super::keep::{Kept, detach, keep};
 use super::place::Dir;
 use super::stage::{Staged, StagedFile};
@@ -102,6 +102,12 @@ impl Staged {
         Ok(())
     }
 
+    /// Whether a directory of the journal can be written: it took a staged file just now.
+    fn took_staged_files(&self) -> bool {
+        let beside = |file: &&StagedFile| file.elsewhere.is_none() && file.staged.is_some();
+        self.files.iter().filter(beside).any(|file| self.journal.dirs().iter().any(|dir| dir == file.dir.path()))
+    }
+
     fn keep_aside(&mut self) -> Result<Committed, PublishError> {
         let mut committed = Committed {
             files: Vec::new(),
@@ -140,6 +146,13 @@ impl Staged {
         committed.record.owed = self.journal.owes();
         match self.journal.write(&committed.record) {
             Ok(journal) => committed.journal = Some(journal),
+            // That passes: nothing is to be weaker for a disk that is full, or a directory that is out of reach, for a
+            // moment.
+            Err(e) if journal::may_pass(&e) || self.took_staged_files() => {
+                committed.drop_kept();
+                let first = self.journal.dirs().first().map_or(Path::new("/"), PathBuf::as_path);
+                return Err(PublishError::write(&first.join(self.journal.name()), &e));
+            }
             Err(e) => {
                 let first = self.journal.dirs().first().map_or(Path::new("/"), PathBuf::as_path);
                 let cause = super::reason(&e);

@@ -133,28 +133,58 @@ impl Place {
 
     /// Every journal of the group that is there and can be believed.
     pub(super) fn find(&self) -> Vec<(Journal, Record)> {
-        let mut found = Vec::new();
+        self.look().found
+    }
+
+    /// The same; and whether there may be another one (in a directory that may not be searched now).
+    pub(super) fn look(&self) -> Look {
+        let (mut found, mut unknown) = (Vec::new(), None);
         for path in &self.dirs {
+            let file = path.join(&self.name);
             // Mostly there is none, which one system call tells.
-            let nothing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-            if std::fs::symlink_metadata(path.join(&self.name)).is_err_and(nothing) {
-                continue;
+            match std::fs::symlink_metadata(&file) {
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(e) => {
+                    unknown.get_or_insert((file, e));
+                    continue;
+                }
             }
-            let Ok(dir) = Dir::open(path) else { continue };
-            let journal = Journal { dir, name: self.name.clone() };
-            match journal.read() {
-                Ok(Some(record)) => found.push((journal, record)),
-                Ok(None) => {}
-                Err(e) => warn_once(&path.join(&self.name), &format!("this journal is ignored: {}", super::reason(&e))),
+            let read = Dir::open(path).and_then(|dir| {
+                let journal = Journal { dir, name: self.name.clone() };
+                Ok(journal.read()?.map(|record| (journal, record)))
+            });
+            match read {
+                Ok(journal) => found.extend(journal),
+                Err(e) if e.raw_os_error().is_some() => {
+                    unknown.get_or_insert((file, e));
+                }
+                // What it holds, or whose it is, will not become another one.
+                Err(e) => warn_once(&file, &format!("this journal is ignored: {}", super::reason(&e))),
             }
         }
-        found
+        Look { found, unknown }
     }
 
     /// Whether an earlier publish of the group still owes its reload.
     pub(super) fn owes(&self) -> bool {
         self.find().iter().any(|(_, record)| record.owed || record.phase == Phase::Checked)
     }
+}
+
+/// What there is of a group's journals.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Those that can be believed.
+    pub(super) found: Vec<(Journal, Record)>,
+    /// One that may be there, and why that cannot be known now.
+    pub(super) unknown: Option<(PathBuf, io::Error)>,
+}
+
+/// Whether a journal that could not be written now can be written later: a full disk, not a directory that is read-only.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().unwrap_or(0);
+    matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE)
 }
 
 /// A journal's file.

@@ -2,12 +2,12 @@
 
 use super::fingerprint::Fingerprint;
 use super::in_place;
-use super::journal::{Entry, Journal, Phase, Place, Record};
+use super::journal::{Entry, Journal, Look, Phase, Place, Record};
 use super::keep::detach;
 use super::manifest;
 use super::place::{Dir, PREFIX, Resolver, is_ours, split};
-use super::reason;
 use super::stage::elsewhere;
+use super::{hint, reason};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
 use nix::errno::Errno;
@@ -70,11 +70,28 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
     let mut sweep = Sweep::default();
     let mut resolver = Resolver::default();
     for group in plan {
-        let removable = group.prunes.iter().flat_map(|prune| manifest::listed(prune, state_dir));
-        let targets: BTreeSet<PathBuf> =
-            files(group).cloned().chain(removable).filter_map(|path| resolver.resolve(&path).ok()).collect();
+        let removable: Vec<PathBuf> =
+            group.prunes.iter().flat_map(|prune| manifest::listed(prune, state_dir)).collect();
+        let mut targets = BTreeSet::new();
+        let mut out_of_reach = None;
+        for path in files(group).chain(&removable) {
+            match resolver.resolve(path) {
+                Ok(target) => {
+                    targets.insert(target);
+                }
+                Err(e) => out_of_reach = Some((path, e)),
+            }
+        }
         let place = Place::with(group, state_dir, &mut resolver);
-        for (journal, mut record) in place.find() {
+        let Look { found, unknown } = place.look();
+        for (journal, mut record) in found {
+            if let Some((path, error)) = &out_of_reach {
+                // What it tells of cannot be looked at now, and is not for that reason somebody else's.
+                let message = format!("failed to recover {}: {}", path.display(), reason(error));
+                recovered.push(Recovered::mixed(group, record.owed, message, error));
+                sweep.spare = true;
+                continue;
+            }
             record.entries.retain(|entry| {
                 let known = is_known(entry, &targets, state_dir);
                 if !known {
@@ -93,6 +110,17 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
             }
             recovered.push(one);
         }
+        if let Some((journal, error)) = unknown {
+            // It may say that the files in place were never checked.
+            let message = format!(
+                "group `{}`: failed to look for its journal {}: {}",
+                group.name,
+                journal.display(),
+                reason(&error)
+            );
+            recovered.push(Recovered::mixed(group, false, message, &error));
+            sweep.spare = true;
+        }
         for target in &targets {
             sweep.add(target, state_dir);
         }
@@ -106,6 +134,14 @@ fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverif
     }
     sweep.run();
     recovered
+}
+
+impl Recovered {
+    /// It cannot be known what the group is.
+    fn mixed(group: &GroupPlan, reload_owed: bool, message: String, error: &io::Error) -> Recovered {
+        let outcome = Outcome::Mixed(Complaint { hint: hint(error).map(str::to_owned), ..Complaint::new(message) });
+        Recovered { group: group.name.clone(), outcome, reload_owed, unverified: false }
+    }
 }
 
 fn files(group: &GroupPlan) -> impl Iterator<Item = &PathBuf> {
@@ -281,10 +317,14 @@ impl Sweep {
         let Ok((parent, name)) = split(target) else { return };
         let beside = self.of(parent);
         beside.names.insert(name.to_owned());
+        // Where it is read-only now, or was when something was put elsewhere. (The common directories are looked at only
+        // if need be: they may be large.)
         if !beside.writable && target.exists() {
             for place in elsewhere(state_dir) {
                 self.of(place).names.insert(name.to_owned());
             }
+        } else if let Some(place) = state_dir {
+            self.of(place).names.insert(name.to_owned());
         }
     }
 

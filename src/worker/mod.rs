@@ -295,14 +295,7 @@ impl<'p> Worker<'p> {
                 self.groups[index].committed = committed;
             }
             if done.reload_owed {
-                // Else the journal that says so is that of the publish, and goes with it.
-                self.groups[index].remembered = self.groups[index].then == Then::Done;
-                match self.mode {
-                    _ if self.started => self.owe(index, self.plan.groups[index].splay),
-                    Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
-                    // Nobody stays to try again.
-                    Mode::Exec | Mode::Render | Mode::DryRun => self.forgive(index),
-                }
+                self.take_over_debt(index);
             }
         }
         for name in owed {
@@ -318,6 +311,18 @@ impl<'p> Worker<'p> {
             }
         }
         Ok(())
+    }
+
+    /// A journal says that a group's reload is owed.
+    fn take_over_debt(&mut self, index: usize) {
+        // With a publish that is taken up, the journal that says so is that publish's, and goes with it.
+        self.groups[index].remembered = self.groups[index].then == Then::Done;
+        match self.mode {
+            _ if self.started => self.owe(index, self.plan.groups[index].splay),
+            Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
+            // Nobody stays to try again.
+            Mode::Exec | Mode::Render | Mode::DryRun => self.forgive(index),
+        }
     }
 
     /// Whether a check runs.

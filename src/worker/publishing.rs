@@ -205,6 +205,9 @@ impl Worker<'_> {
             if let Outcome::Mixed(complaint) = done.outcome {
                 return Ok(Some(complaint));
             }
+            if done.reload_owed {
+                self.take_over_debt(index);
+            }
         }
         self.groups[index].files = Files::Whole;
         self.unhold(index);

@@ -135,6 +135,68 @@ fn without_its_kept_file_a_group_is_told_to_be_mixed() {
     pair.is_clean();
 }
 
+/// What may say that the files in place were never checked cannot be read now: nothing may use them.
+#[test]
+fn a_journal_that_is_out_of_reach_makes_a_group_mixed_until_it_is_found() {
+    let pair = pair(Some(&["nginx", "-t"]));
+    let state = pair.dir.path().join("state");
+    let places = Places { state_dir: Some(&state), ..HERE };
+    let rendered = pair.group.templates.iter();
+    let rendered = rendered.map(|template| Rendered { template, content: b"new".to_vec(), secret: false }).collect();
+    let changes = Changes::compare(&pair.group, rendered, None, &places).unwrap().unwrap();
+    std::mem::forget(changes.stage().unwrap().commit().unwrap());
+    let (groups, aside) = (std::slice::from_ref(&pair.group), pair.dir.path().join("aside"));
+    std::fs::rename(&state, &aside).unwrap();
+    symlink("state", &state).unwrap();
+    let recovered = recover(groups, Some(&state));
+    assert!(matches!(recovered.as_slice(), [Recovered { outcome: Outcome::Mixed(_), .. }]), "{recovered:?}");
+    assert!(leftovers(pair.dir.path()).iter().any(|name| is_kept(name)), "what can undo it is still there");
+    std::fs::remove_file(&state).unwrap();
+    std::fs::rename(&aside, &state).unwrap();
+    assert_eq!(recover(groups, Some(&state))[0].outcome, Outcome::Undone);
+    pair.is_old();
+    pair.is_clean();
+}
+
+/// The other way round: the journal can be read, and the files cannot.
+#[test]
+fn targets_that_are_out_of_reach_are_still_those_of_their_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(dir.path()).unwrap();
+    let (targets, aside, state) = (root.join("targets"), root.join("aside"), root.join("state"));
+    std::fs::create_dir(&targets).unwrap();
+    let (a, b) = (targets.join("a"), targets.join("b"));
+    std::fs::write(&a, "old").unwrap();
+    let group = group(vec![template("a", &a), template("b", &b)], Some(&["nginx", "-t"]));
+    let rendered = group.templates.iter();
+    let rendered = rendered.map(|template| Rendered { template, content: b"new".to_vec(), secret: false }).collect();
+    let places = Places { state_dir: Some(&state), ..HERE };
+    let changes = Changes::compare(&group, rendered, None, &places).unwrap().unwrap();
+    std::mem::forget(changes.stage().unwrap().commit().unwrap());
+    let groups = std::slice::from_ref(&group);
+    std::fs::rename(&targets, &aside).unwrap();
+    symlink("targets", &targets).unwrap();
+    let recovered = recover(groups, Some(&state));
+    assert!(matches!(recovered.as_slice(), [Recovered { outcome: Outcome::Mixed(_), .. }]), "{recovered:?}");
+    std::fs::remove_file(&targets).unwrap();
+    std::fs::rename(&aside, &targets).unwrap();
+    assert_eq!(recover(groups, Some(&state))[0].outcome, Outcome::Undone);
+    assert_eq!((read(&a), read(&b)), (Some("old".into()), None));
+    assert_eq!((leftovers(&targets), leftovers(&state)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn what_was_staged_in_the_state_directory_goes_when_the_target_can_be_written_again() {
+    let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target = dir.path().join("f");
+    std::fs::write(&target, "old").unwrap();
+    for name in [".proem-0123456789abcdef.f", ".proem-0123456789abcdef.f.kept", ".proem-0123456789abcdef.other"] {
+        std::fs::write(state.path().join(name), "new").unwrap();
+    }
+    recover(&[group(vec![template("f", &target)], None)], Some(state.path()));
+    assert_eq!(leftovers(state.path()), [".proem-0123456789abcdef.other"]);
+}
+
 #[test]
 fn a_journal_cannot_make_recovery_touch_other_files() {
     let pair = pair(Some(&["nginx", "-t"]));

@@ -127,3 +127,22 @@ fn a_full_disk_leaves_the_old_content_whole() {
         assert_eq!((read(&mounted).as_deref(), leftovers(beside.path()).len()), (Some("old"), 0));
     });
 }
+
+#[test]
+fn a_disk_too_full_for_the_journal_publishes_nothing() {
+    in_own_namespace(|| {
+        let (pair, state) = (pair(Some(&["nginx", "-t"])), tempfile::tempdir().unwrap());
+        // Two inodes: its root, and one that is taken.
+        tmpfs(state.path(), "nr_inodes=2");
+        std::fs::write(state.path().join("filler"), "").unwrap();
+        let places = Places { state_dir: Some(state.path()), ..HERE };
+        let rendered = pair.group.templates.iter();
+        let rendered =
+            rendered.map(|template| Rendered { template, content: b"new".to_vec(), secret: false }).collect();
+        let staged = Changes::compare(&pair.group, rendered, None, &places).unwrap().unwrap().stage().unwrap();
+        let error = staged.commit().unwrap_err();
+        assert_eq!((error.state, error.error.retry), (AfterError::Undone, Retry::Later));
+        pair.is_old();
+        pair.is_clean();
+    });
+}
