@@ -712,7 +712,10 @@ mod secrets {
                 // What was there before is of unknown origin where the template uses secrets.
                 set_mode(&write(dir.path(), &name, old), mode);
                 // Escaped as YAML, and checked by nobody: not all of it is.
-                config += &format!("[template.t{used}]\nfrom = \"{name}.tera\"\nto = \"{name}\"\nformat = \"text\"\n");
+                config.extend([
+                    format!("[template.t{used}]\n"),
+                    format!("from = \"{name}.tera\"\nto = \"{name}\"\nformat = \"text\"\n"),
+                ]);
                 used += 1;
             }
         }
