@@ -154,6 +154,10 @@ fn placeholder(rest: impl Iterator<Item = char>) -> bool {
 
 /// Where a message says what a literal says: the byte ranges of its fixed words, in their order.
 fn find(message: &str, text: &str) -> Option<Vec<(usize, usize)>> {
+    // Where it is no format string, braces are braces.
+    if let Some(start) = message.find(text) {
+        return Some(vec![(start, start + text.len())]);
+    }
     let mut at = 0;
     let mut found = Vec::new();
     for fragment in fragments(text) {

@@ -138,6 +138,7 @@ fn answered(stream: &mut TcpStream, answer: &str) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
     if let Some(raw) = answer.strip_prefix("raw ") {
+        let raw = raw.replace("\\r\\n", "\r\n");
         return stream.write_all(raw.as_bytes());
     }
     let (status, rest) = answer.split_once(' ').unwrap_or((answer, ""));

@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Chapter {
             continue;
         };
         match line.split_once(' ').unwrap_or((line, "")) {
-            ("", _) => {}
+            ("" | "#", _) => {}
             ("$", command) => {
                 command.clone_into(&mut scenario.line);
                 let words = words(command);
