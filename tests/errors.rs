@@ -73,7 +73,10 @@ fn the_page_is_what_proem_says() {
     for (chapter, runs) in chapters.iter().zip(run_all(&chapters)) {
         for (scenario, output) in &runs {
             if chapter.exit.is_some_and(|exit| exit != output.code) {
-                wrong.push(format!("{}: exit {}, not {:?}:\n{}", scenario.place, output.code, chapter.exit, output.stderr));
+                wrong.push(format!(
+                    "{}: exit {}, not {:?}:\n{}",
+                    scenario.place, output.code, chapter.exit, output.stderr
+                ));
             }
         }
         page.chapter(chapter, &runs);
@@ -88,5 +91,8 @@ fn the_page_is_what_proem_says() {
     assert!(wrong.is_empty(), "{} mistakes in the catalogue:\n{}", wrong.len(), wrong.join("\n"));
     let is = std::fs::read_to_string(&path).unwrap_or_default();
     let differs = is.lines().zip(text.lines()).position(|(a, b)| a != b);
-    assert!(is == text, "docs/reference/errors.md is not what proem says (first at line {differs:?}): PROEM_BLESS=1 rewrites it");
+    assert!(
+        is == text,
+        "docs/reference/errors.md is not what proem says (first at line {differs:?}): PROEM_BLESS=1 rewrites it"
+    );
 }

@@ -68,7 +68,11 @@ impl Reader<'_> {
         match &item.raw {
             Raw::Text(text) => match expand::expand(text, self.environment) {
                 Ok(value) if value.contains('\0') => {
-                    self.mistakes.add(item.spot, Complaint::new(format!("`{key}` holds a NUL character")));
+                    self.wrong(
+                        item.spot,
+                        format!("`{key}` holds a NUL character"),
+                        "remove it: no path or argument can hold one",
+                    );
                     None
                 }
                 Ok(value) => Some((value, text)),
@@ -78,7 +82,11 @@ impl Reader<'_> {
                 }
             },
             raw => {
-                self.mistakes.add(item.spot, Complaint::new(format!("`{key}` is {}, not a string", raw.describe())));
+                let hint = match raw {
+                    Raw::Integer(digits) => format!("write it in quotes: `{key} = \"{digits}\"`"),
+                    _ => format!("write it in quotes: `{key} = \"…\"`"),
+                };
+                self.wrong(item.spot, format!("`{key}` is {}, not a string", raw.describe()), hint);
                 None
             }
         }
@@ -94,8 +102,12 @@ impl Reader<'_> {
     pub fn nonempty(&mut self, key: &str, item: &Item) -> Option<String> {
         let (value, written) = self.expanded(key, item)?;
         if value.is_empty() {
-            let how = if written.is_empty() { "is" } else { "expands to what is" };
-            self.mistakes.add(item.spot, Complaint::new(format!("`{key}` {how} empty")));
+            if written.is_empty() {
+                self.wrong(item.spot, format!("`{key}` is empty"), "give it a value, or leave it out");
+            } else {
+                let hint = "set the variable that it names, or leave it out";
+                self.wrong(item.spot, format!("`{key}` is `{written}`, which expands to nothing"), hint);
+            }
             return None;
         }
         Some(value)
@@ -123,7 +135,7 @@ impl Reader<'_> {
             }
             Err(_) => {
                 let message = format!("`{key}` is `{written}`, which does not expand to {what}");
-                self.mistakes.add(item.spot, Complaint::new(message));
+                self.wrong(item.spot, message, "look at the variable that it names; its value is not shown");
             }
         }
         None
@@ -196,8 +208,8 @@ impl Reader<'_> {
             Raw::List(items) => items.as_slice(),
             Raw::Text(_) => std::slice::from_ref(item),
             raw => {
-                self.mistakes
-                    .add(item.spot, Complaint::new(format!("`{key}` is {}, not a list of strings", raw.describe())));
+                let message = format!("`{key}` is {}, not a list of strings", raw.describe());
+                self.wrong(item.spot, message, format!("write `{key} = [\"…\", \"…\"]`"));
                 return None;
             }
         };
@@ -226,7 +238,11 @@ impl Reader<'_> {
             return None;
         }
         if command.first().is_none_or(String::is_empty) {
-            self.mistakes.add(item.spot, Complaint::new(format!("`{key}` names no program")));
+            self.wrong(
+                item.spot,
+                format!("`{key}` names no program"),
+                format!("write `{key} = [\"PROGRAM\", \"ARGUMENT\"]`"),
+            );
             return None;
         }
         Some(command)

@@ -1,11 +1,11 @@
 //! Templates: `[template.NAME]` and `-t FROM:TO[:RELOAD]`, files or directories, and what each becomes.
 
+use super::Mode;
 use super::expand::split_outside;
 use super::plan::{OwnerPlan, TargetPlan, TemplatePlan};
 use super::read::Reader;
 use super::reload::Together;
 use super::tree::{Item, Raw, Spot, Table};
-use super::{Mode, file};
 use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::format::Format;
@@ -151,8 +151,11 @@ fn files(
     let mut listed = Vec::new();
     let mut above = Vec::new();
     if let Err(error) = list(&found, Path::new(""), &mut above, &mut listed) {
-        let message =
-            format!("the directory of templates `{}` cannot be listed: {}", found.display(), file::reason(&error));
+        let message = format!(
+            "the directory of templates `{}` cannot be listed: {}",
+            found.display(),
+            crate::error::reason(&error)
+        );
         reader.mistakes.add_exit(spot, Complaint::new(message), Exit::NO_INPUT);
         return Vec::new();
     }

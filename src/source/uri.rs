@@ -36,7 +36,8 @@ impl Uri {
         };
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         if scheme.is_empty() || !scheme.chars().all(legal) {
-            return Err(Complaint::new(format!("`{text}` is not a source: `{scheme}` is no scheme")));
+            return Err(Complaint::new(format!("`{text}` is not a source: `{scheme}` is no scheme"))
+                .hint("a source is written `SCHEME:PATH`, such as `file:/app.toml`"));
         }
         let (rest, query) = split_query(rest);
         let (authority, path) = match rest.strip_prefix("//") {
@@ -124,7 +125,10 @@ fn percent_decode(part: &str, whole: &str) -> Result<String, Complaint> {
             }
         }
     }
-    String::from_utf8(bytes).map_err(|_| Complaint::new(format!("`{whole}` is not UTF-8 after percent-decoding")))
+    String::from_utf8(bytes).map_err(|_| {
+        Complaint::new(format!("`{whole}` is not UTF-8 after percent-decoding"))
+            .hint("encode the bytes of UTF-8: `%C3%BC` is `ü`; or write the character itself")
+    })
 }
 
 #[cfg(test)]

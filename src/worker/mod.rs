@@ -444,7 +444,7 @@ impl<'p> Worker<'p> {
 /// Starts a small thread that feeds the loop.
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
     if let Err(error) = builder(name).spawn(body) {
-        crate::error!("failed to start thread `{name}`: {error}");
+        crate::error!("failed to start thread `{name}`: {}", crate::error::reason(&error));
         // The loop cannot do its work without it; init starts a new worker.
         std::process::abort();
     }

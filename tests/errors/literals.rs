@@ -16,8 +16,19 @@ pub struct Literal {
 }
 
 /// Macros whose text is no error: what happens, and what cannot.
-const PASSED_BY: &[&str] =
-    &["info", "debug", "panic", "assert", "assert_eq", "assert_ne", "debug_assert", "debug_assert_eq", "unreachable", "concat", "include_str"];
+const PASSED_BY: &[&str] = &[
+    "info",
+    "debug",
+    "panic",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "debug_assert",
+    "debug_assert_eq",
+    "unreachable",
+    "concat",
+    "include_str",
+];
 
 /// Every literal of the crate's source, in the order of files and lines.
 pub fn all() -> Vec<Literal> {
@@ -75,7 +86,8 @@ impl Scan {
                 TokenTree::Ident(name) => {
                     let bang = matches!(tokens.get(at), Some(TokenTree::Punct(bang)) if bang.as_char() == '!');
                     let after = at + usize::from(bang);
-                    let passed_by = if bang { PASSED_BY.contains(&name.to_string().as_str()) } else { name == "expect" };
+                    let passed_by =
+                        if bang { PASSED_BY.contains(&name.to_string().as_str()) } else { name == "expect" };
                     if passed_by && matches!(tokens.get(after), Some(TokenTree::Group(_))) {
                         at = after + 1;
                     }
@@ -100,11 +112,15 @@ impl Scan {
             at += 1;
             match token {
                 TokenTree::Ident(word) if word == "mod" => {
-                    module = tokens.get(at).and_then(|next| if let TokenTree::Ident(name) = next { Some(name) } else { None });
+                    module = tokens
+                        .get(at)
+                        .and_then(|next| if let TokenTree::Ident(name) = next { Some(name) } else { None });
                 }
                 TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => break,
                 // `#[path = "…"]`
-                TokenTree::Group(attribute) if module.is_none() && attribute.stream().to_string().starts_with("path") => {
+                TokenTree::Group(attribute)
+                    if module.is_none() && attribute.stream().to_string().starts_with("path") =>
+                {
                     path = attribute.stream().into_iter().nth(2).and_then(|token| string(&token.to_string()));
                 }
                 TokenTree::Punct(end) if end.as_char() == ';' => {

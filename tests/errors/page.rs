@@ -46,8 +46,9 @@ impl<'a> Page<'a> {
         for message in messages {
             self.note(message);
         }
-        let words = messages.iter().rev().map(|message| heading(message, self.literals));
-        self.heading(scenario.title.clone().or(words.into_iter().next()).unwrap_or_default());
+        let ours = |message: &&String| self.literals.iter().any(|literal| find(first(message), &literal.text).is_some());
+        let last = messages.iter().rev().find(ours).or(messages.last()).map(|message| heading(message, self.literals));
+        self.heading(scenario.title.clone().or(last).unwrap_or_default());
         let (when, line, said) = (&scenario.when, &scenario.line, messages.join("\n"));
         let _ = write!(self.text, "\n{when}\n\n```console\n$ {line}\n{said}\n```\n");
     }
@@ -57,7 +58,8 @@ impl<'a> Page<'a> {
         for message in messages {
             if self.note(message) || messages.len() == 1 {
                 self.heading(heading(message, self.literals));
-                let about = if messages.len() == 1 { format!("$ {}\n", scenario.line) } else { written(scenario, message) };
+                let about =
+                    if messages.len() == 1 { format!("$ {}\n", scenario.line) } else { written(scenario, message) };
                 let _ = write!(self.text, "\n```console\n{about}{message}\n```\n");
             }
         }
@@ -110,7 +112,8 @@ fn written(scenario: &Scenario, message: &str) -> String {
     };
     let name = file.rsplit('/').next().unwrap_or_default();
     // A template's message has its own excerpt.
-    let found = scenario.files.iter().find(|(other, _)| other.rsplit('/').next() == Some(name) && name.ends_with(".toml"));
+    let found =
+        scenario.files.iter().find(|(other, _)| other.rsplit('/').next() == Some(name) && name.ends_with(".toml"));
     let text = found.and_then(|(_, content)| content.lines().nth(line - 1));
     text.map_or_else(String::new, |text| format!("# {text}\n"))
 }
@@ -161,7 +164,8 @@ fn find(message: &str, text: &str) -> Option<Vec<(usize, usize)>> {
     let mut at = 0;
     let mut found = Vec::new();
     for fragment in fragments(text) {
-        let lower = fragment.chars().next().map(|c| c.to_lowercase().chain(fragment.chars().skip(1)).collect::<String>());
+        let lower =
+            fragment.chars().next().map(|c| c.to_lowercase().chain(fragment.chars().skip(1)).collect::<String>());
         let start = message[at..].find(&fragment).or_else(|| message[at..].find(lower.as_deref()?))? + at;
         at = start + fragment.len();
         found.push((start, at));
@@ -171,7 +175,7 @@ fn find(message: &str, text: &str) -> Option<Vec<(usize, usize)>> {
 
 /// The words that a message is searched by: of its first line what the source says, and `…` for what the user does.
 fn heading(message: &str, literals: &[Literal]) -> String {
-    let said = without_place(message.lines().next().unwrap_or_default());
+    let said = without_place(first(message));
     let mut fixed = vec![false; said.len()];
     for (start, end) in literals.iter().filter_map(|literal| find(said, &literal.text)).flatten() {
         fixed[start..end].fill(true);
@@ -182,7 +186,8 @@ fn heading(message: &str, literals: &[Literal]) -> String {
     let mut rest = said;
     while let Some(c) = rest.chars().next() {
         let at = said.len() - rest.len();
-        let quoted = rest.strip_prefix('`').and_then(|inside| inside.split_once('`')).map(|(quoted, _)| quoted.len() + 2);
+        let quoted =
+            rest.strip_prefix('`').and_then(|inside| inside.split_once('`')).map(|(quoted, _)| quoted.len() + 2);
         let (length, keep) = match quoted {
             Some(length) => (length, !foreign && fixed[at + 1..at + length - 1].iter().all(|fixed| *fixed)),
             None => (c.len_utf8(), foreign || fixed[at] || c == ' ' || rest.starts_with(": ")),
@@ -198,7 +203,13 @@ fn heading(message: &str, literals: &[Literal]) -> String {
     while words.contains("… …") {
         words = words.replace("… …", "…");
     }
-    words.trim_matches(['…', ':', ' ', ',']).to_owned()
+    let words = words.trim_matches(['…', ':', ' ', ',']);
+    // How long start has waited.
+    words.strip_suffix("…s of …s)").unwrap_or(words).trim_end_matches(['(', '…', ':', ' ']).to_owned()
+}
+
+fn first(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
 }
 
 /// A message without `proem: `, the exit code and the place that it is about.

@@ -30,7 +30,7 @@ pub fn run(scenario: &Scenario) -> Output {
         write(&home, name, &filled(content));
     }
     for command in &scenario.prepare {
-        shell(&filled(command), &home);
+        shell(&filled(command), &home, 0);
     }
     let program = match scenario.words[0].as_str() {
         "proem" => BINARY.to_owned(),
@@ -54,7 +54,7 @@ pub fn run(scenario: &Scenario) -> Output {
     for step in &scenario.steps {
         match step {
             Step::Says(text) => process.says(&filled(text)),
-            Step::Do(command) => shell(&filled(command), &home),
+            Step::Do(command) => shell(&filled(command), &home, process.pid()),
         }
     }
     if !scenario.steps.is_empty() {
@@ -64,6 +64,10 @@ pub fn run(scenario: &Scenario) -> Output {
     let stderr = output.stderr.replace(text(&home), HOME).replace(&format!(":{port}"), ":8500");
     output.stderr = steady(&stderr);
     drop(beside);
+    if output.code == 1 {
+        // A probe that is down says so on standard output.
+        output.stderr.push_str(&output.stdout.replace(text(&home), HOME).replace(&format!(":{port}"), ":8500"));
+    }
     output
 }
 
@@ -104,8 +108,10 @@ fn steady(stderr: &str) -> String {
     steady + rest
 }
 
-fn shell(command: &str, home: &Path) {
-    let output = Command::new("/bin/sh").args(["-ec", command]).current_dir(home).output().unwrap();
+/// `$PID` is proem's.
+fn shell(command: &str, home: &Path, pid: i32) {
+    let mut shell = Command::new("/bin/sh");
+    let output = shell.args(["-ec", command]).current_dir(home).env("PID", pid.to_string()).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

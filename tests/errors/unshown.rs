@@ -57,5 +57,7 @@ pub fn compare(listed: &[Reason], unshown: &[&Literal]) -> Vec<String> {
 /// What users may see, by reason.
 pub fn for_users(listed: &[Reason]) -> Vec<(String, Vec<String>)> {
     let reasons = listed.iter().filter(|reason| reason.error);
-    reasons.map(|reason| (reason.text.clone(), reason.literals.iter().map(|(_, text)| text.clone()).collect())).collect()
+    reasons
+        .map(|reason| (reason.text.clone(), reason.literals.iter().map(|(_, text)| text.clone()).collect()))
+        .collect()
 }

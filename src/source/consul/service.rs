@@ -38,10 +38,8 @@ impl Query {
     pub(super) fn parse(uri: &Uri, name: &str) -> Result<Query, Complaint> {
         let min = match uri.option("min").flatten() {
             None => 0,
-            Some(text) => text.parse().map_err(|_| {
-                Complaint::new(format!("`{}`: `min={text}` is no number of instances", uri.text))
-                    .hint("for example `min=1`")
-            })?,
+            // `check_options` said that it is a number.
+            Some(text) => text.parse().unwrap_or_default(),
         };
         let tags = uri.query.iter().filter(|(option, _)| option == "tag").filter_map(|(_, tag)| tag.clone());
         Ok(Query {
@@ -285,7 +283,7 @@ impl Service {
     fn kept(&self, count: usize) -> Fault {
         let error = SourceError {
             message: format!("see enough instances: {}; the last list stays", self.query.too_few(count)),
-            hint: Some("`min=0` would let the list become empty".to_owned()),
+            hint: Some("`?min=0` would let the list become empty".to_owned()),
             retry: Retry::Later,
         };
         Fault { keep_watching: true, error }
