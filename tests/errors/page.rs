@@ -48,6 +48,14 @@ impl<'a> Page<'a> {
         }
         let ours = |message: &&String| self.literals.iter().any(|literal| find(first(message), &literal.text).is_some());
         let last = messages.iter().rev().find(ours).or(messages.last()).map(|message| heading(message, self.literals));
+        if let Some(title) = &scenario.title {
+            let all = messages.join("\n");
+            let mut rest = all.as_str();
+            for words in title.split('…') {
+                let found = rest.split_once(words);
+                rest = found.unwrap_or_else(|| panic!("{}: it does not say `{title}`:\n{all}", scenario.place)).1;
+            }
+        }
         self.heading(scenario.title.clone().or(last).unwrap_or_default());
         let (when, line, said) = (&scenario.when, &scenario.line, messages.join("\n"));
         let _ = write!(self.text, "\n{when}\n\n```console\n$ {line}\n{said}\n```\n");
