@@ -72,7 +72,7 @@ fn the_page_is_what_proem_says() {
     let mut wrong = Vec::new();
     for (chapter, runs) in chapters.iter().zip(run_all(&chapters)) {
         for (scenario, output) in &runs {
-            if chapter.exit.is_some_and(|exit| exit != output.code) {
+            if scenario.exit.or(chapter.exit).is_some_and(|exit| exit != output.code) {
                 wrong.push(format!(
                     "{}: exit {}, not {:?}:\n{}",
                     scenario.place, output.code, chapter.exit, output.stderr

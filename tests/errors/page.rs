@@ -135,6 +135,13 @@ fn messages(stderr: &str) -> Vec<String> {
             _ => messages.push(line.to_owned()),
         }
     }
+    // What start waits for is named again and again; where the end says it, too, once is enough.
+    let end = messages.last().map(|last| without_place(last).to_owned()).unwrap_or_default();
+    let (count, mut at) = (messages.len(), 0);
+    messages.retain(|message| {
+        at += 1;
+        at == count || without_progress(message) != end
+    });
     messages
 }
 
@@ -214,6 +221,15 @@ fn heading(message: &str, literals: &[Literal]) -> String {
     let words = words.trim_matches(['…', ':', ' ', ',']);
     // How long start has waited.
     words.strip_suffix("…s of …s)").unwrap_or(words).trim_end_matches(['(', '…', ':', ' ']).to_owned()
+}
+
+/// A message without `proem: `, the place it is about and ` (1s of 2s)`.
+fn without_progress(message: &str) -> String {
+    let bare = without_place(message);
+    match (bare.find(" (1s of "), bare.find("s)")) {
+        (Some(start), Some(end)) if start < end => format!("{}{}", &bare[..start], &bare[end + 2..]),
+        _ => bare.to_owned(),
+    }
 }
 
 fn first(message: &str) -> &str {

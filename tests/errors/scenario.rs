@@ -38,6 +38,8 @@ pub struct Scenario {
     pub via: Vec<String>,
     /// What its server answers, in turn; the last one stays.
     pub answers: Vec<String>,
+    /// What it exits with, where that is not the chapter's code.
+    pub exit: Option<i32>,
     /// A program that runs beside it, and listens at the port.
     pub beside: Vec<String>,
     /// What happens while it runs.
@@ -95,6 +97,7 @@ pub fn read(path: &Path) -> Chapter {
             ("prepare:", command) => scenario.prepare.push(command.to_owned()),
             ("via:", command) => scenario.via = words(command),
             ("answer:", answer) => scenario.answers.push(answer.to_owned()),
+            ("exit:", code) => scenario.exit = code.parse().ok(),
             ("beside:", command) => scenario.beside = words(command),
             ("says:", text) => scenario.steps.push(Step::Says(text.to_owned())),
             ("do:", command) => scenario.steps.push(Step::Do(command.to_owned())),
