@@ -3,8 +3,10 @@
 use super::scenario::{Scenario, Step};
 use super::support::proem::{BINARY, Builder, Output};
 use super::support::{folder, ports, text, wait, write};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,11 +21,15 @@ pub fn run(scenario: &Scenario) -> Output {
     let home = folder.path().canonicalize().unwrap();
     // Some are run as another user.
     std::fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
-    let port = if scenario.answers.is_empty() {
+    let silent = closed();
+    let port = if !scenario.answers.is_empty() {
+        serve(scenario.answers.clone())
+    } else if !scenario.beside.is_empty() {
         let [free] = ports::free();
         free
     } else {
-        serve(scenario.answers.clone())
+        let address: SockaddrIn = getsockname(silent.as_raw_fd()).unwrap();
+        address.port()
     };
     let filled = |word: &str| word.replace(HOME, text(&home)).replace("8500", &port.to_string());
     for (name, content) in &scenario.files {
@@ -63,7 +69,7 @@ pub fn run(scenario: &Scenario) -> Output {
     let mut output = process.ended(Duration::from_secs(50));
     let stderr = output.stderr.replace(text(&home), HOME).replace(&format!(":{port}"), ":8500");
     output.stderr = steady(&stderr);
-    drop(beside);
+    drop((beside, silent));
     if output.code == 1 {
         // A probe that is down says so on standard output.
         output.stderr.push_str(&output.stdout.replace(text(&home), HOME).replace(&format!(":{port}"), ":8500"));
@@ -107,7 +113,17 @@ fn steady(stderr: &str) -> String {
     }
     steady.push_str(rest);
     // Depends on how the standard library was built.
-    steady.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE")).fold(String::new(), |all, line| all + line + "\n")
+    steady
+        .lines()
+        .filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"))
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// A socket whose port nobody else gets, and that takes no connection: whoever connects is refused.
+fn closed() -> OwnedFd {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    socket
 }
 
 /// `$PID` is proem's.
