@@ -37,6 +37,15 @@ pub enum ToInit {
         /// How.
         action: ReloadAction,
     },
+    /// An operator's order. Answered by [`ToWorker::Reloaded`] with the same id.
+    Operate {
+        /// Chosen by the worker.
+        id: u64,
+        /// Process name.
+        process: String,
+        /// What to do.
+        order: Order,
+    },
     /// The group's reload is owed from now on: told before its rename, so that it outlives the worker.
     Owe(String),
     /// That reload is done, or there is nothing to reload after all.
@@ -47,6 +56,24 @@ pub enum ToInit {
     CommandEnded(i32),
     /// Nothing can change any more: the worker is about to exit 0 and must not be restarted.
     Finished,
+    /// Tell me of every process what it is in, now and whenever that changes ([`ToWorker::Process`]).
+    Watch,
+    /// The probe of a process that runs with this pid says that it is ready.
+    Ready {
+        /// Process name.
+        process: String,
+        /// Which of its lives was probed.
+        pid: i32,
+    },
+    /// The probe of a process that runs with this pid says that it is not alive any more: it is to be restarted.
+    Unhealthy {
+        /// Process name.
+        process: String,
+        /// Which of its lives was probed.
+        pid: i32,
+        /// Why, for the log.
+        reason: String,
+    },
     /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): after stopping main.
     Exit {
         /// The exit code.
@@ -59,10 +86,23 @@ pub enum ToInit {
 /// How a running process is told that its files changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadAction {
-    /// This signal number.
+    /// This signal number, if the process takes it.
     Signal(i32),
     /// Stop it, start it.
     Restart,
+}
+
+/// What an operator asks of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// This signal number is sent, whatever it does to the process.
+    Send(i32),
+    /// Stop it, start it; start it, if it does not run.
+    Restart,
+    /// Stop it, and leave it stopped. Not for main, whose end is the container's.
+    Stop,
+    /// Start it, if it does not run.
+    Start,
 }
 
 /// From init to the worker.
@@ -77,13 +117,60 @@ pub enum ToWorker {
         /// Processes that a dead worker held.
         held: Vec<String>,
     },
-    /// The answer to [`ToInit::Reload`].
+    /// The answer to [`ToInit::Reload`] and [`ToInit::Operate`].
     Reloaded {
         /// The request's id.
         id: u64,
         /// What came of it.
         outcome: Outcome,
     },
+    /// What a process is in ([`ToInit::Watch`]).
+    Process(ProcessState),
+    /// The end was asked for; the stop signals follow after `drain`.
+    Draining,
+}
+
+/// What a process is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessState {
+    /// Its name.
+    pub name: String,
+    /// What it is in.
+    pub phase: Phase,
+    /// How long it has been in that.
+    pub age: Duration,
+    /// How often it was started again because it had ended, or was not alive.
+    pub restarts: u32,
+    /// How it ended the last time, as an exit code.
+    pub last_exit: Option<u8>,
+}
+
+/// The phases of a process's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// For its turn: what it comes after is not ready, or its files are being changed.
+    Waiting,
+    /// It runs, and is not ready yet.
+    Running {
+        /// Its pid.
+        pid: i32,
+    },
+    /// It runs and is ready.
+    Ready {
+        /// Its pid.
+        pid: i32,
+    },
+    /// It was told to stop.
+    Stopping {
+        /// Its pid.
+        pid: i32,
+    },
+    /// It ended and is started again after a pause.
+    Pausing,
+    /// It ended, and nobody starts it again.
+    Ended,
+    /// An operator stopped it.
+    Stopped,
 }
 
 /// What came of a reload.
@@ -133,6 +220,100 @@ pub struct ProcessSpec {
     pub parent_death_signal: Option<i32>,
     /// In a session of its own instead of a process group, as dumb-init does; the terminal goes with it.
     pub session: bool,
+    /// When it starts, and what its end means.
+    pub care: Care,
+}
+
+/// When a process starts, and what its end means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Care {
+    /// What it is.
+    pub kind: Kind,
+    /// Names of the processes that must be ready before it starts; at the end it is stopped before these.
+    pub after: Vec<String>,
+    /// When it counts as ready.
+    pub ready: Readiness,
+    /// Whether it is started again when it has ended.
+    pub restart: Restart,
+    /// Started again more often than this, it is given up.
+    pub limit: Option<RestartLimit>,
+    /// What follows when it is given up.
+    pub when_exhausted: Exhausted,
+    /// After it ran this long, the pauses before its restarts begin anew.
+    pub stable: Duration,
+    /// Of main: from the request to end until the stop signals, so that balancers look away.
+    pub drain: Duration,
+}
+
+impl Default for Care {
+    /// main alone.
+    fn default() -> Care {
+        Care {
+            kind: Kind::Main,
+            after: Vec::new(),
+            ready: Readiness::AtOnce,
+            restart: Restart::Never,
+            limit: None,
+            when_exhausted: Exhausted::Exit,
+            stable: Duration::from_secs(10),
+            drain: Duration::ZERO,
+        }
+    }
+}
+
+/// What a process is to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Its end is the container's end, and signals are its.
+    Main,
+    /// Long-running; its end ends the container, too.
+    Essential,
+    /// Long-running beside main.
+    Sidecar,
+    /// Runs once, to completion, before what comes after it; its failure ends the container.
+    Setup,
+}
+
+/// When a process counts as ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Readiness {
+    /// When its program was executed; a setup step when it has ended with 0.
+    AtOnce,
+    /// When it has written a newline to this descriptor (s6's notification).
+    Fd(i32),
+    /// When it has sent `READY=1` to `NOTIFY_SOCKET` (`sd_notify(3)`).
+    Notify,
+    /// When the worker says so ([`ToInit::Ready`]).
+    Probe,
+}
+
+/// Whether a process that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// However it ended.
+    Always,
+    /// When its exit code was not 0.
+    OnFailure,
+    /// No.
+    Never,
+}
+
+/// So many restarts in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartLimit {
+    /// As many are allowed.
+    pub restarts: u32,
+    /// In this time.
+    pub within: Duration,
+}
+
+/// What follows when a process was started again too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exhausted {
+    /// The container ends with the process's last code, 70 if that was 0.
+    Exit,
+    /// The process stays ended.
+    Ignore,
 }
 
 /// Whom a process runs as, looked up.

@@ -213,7 +213,7 @@ owner = ":"
 from = "b"
 to = "/b"
 group = "haprxy"
-reload = "web:HUP"
+reload = "wbe:HUP"
 [group.haproxy]
 check_timeout = "1s"
 

@@ -254,6 +254,7 @@ fn spec(argv: &[&str]) -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        care: proem::link::Care::default(),
     }
 }
 

@@ -143,6 +143,7 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         confinement: process.confinement.clone(),
         parent_death_signal: process.parent_death_signal,
         session: false,
+        care: process.care.clone(),
     })
 }
 

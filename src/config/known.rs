@@ -37,7 +37,7 @@ pub const TEMPLATE: &[&str] = &[
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
 pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "settle", "throttle"];
-/// Keys of `[process.main]`.
+/// Keys of `[process.NAME]`.
 pub const PROCESS: &[&str] = &[
     "command",
     "user",
@@ -54,6 +54,17 @@ pub const PROCESS: &[&str] = &[
     "no_new_privs",
     "parent_death_signal",
     "env_keep",
+    "kind",
+    "essential",
+    "after",
+    "ready",
+    "alive",
+    "restart",
+    "max_restarts",
+    "within",
+    "when_exhausted",
+    "stable",
+    "drain",
 ];
 /// Keys of a `reload` that is a table.
 pub const RELOAD: &[&str] = &["run", "timeout"];

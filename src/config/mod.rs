@@ -5,6 +5,7 @@
 //! Files, the environment and the command line are layers of one untyped tree ([`tree`]), the later over the earlier;
 //! the typed readers ([`read`]) then turn it into the plan, section by section.
 
+mod care;
 mod confinement;
 pub mod environment;
 pub mod expand;
@@ -24,10 +25,11 @@ pub mod units;
 use crate::cli::{Cli, Command};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
+use crate::link::Kind;
 use crate::log;
 use crate::os::environ::Environment;
 use crate::probe::Probe;
-use plan::Plan;
+use plan::{Plan, ProcessPlan};
 use read::Reader;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -93,12 +95,13 @@ pub fn resolve(cli: &Cli, environment: &Environment, mode: Mode) -> Result<Plan,
 
 /// The same with another place in the stead of [`ROOT`].
 pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Result<Plan, Failure> {
-    let mut reader = Reader { environment, mistakes: Mistakes::default() };
+    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
     let only_process = mode.runs() && is_plain(environment);
     let tree = layers(&mut reader, cli, root, only_process, &mut extra, &mut warnings);
     let reader = &mut reader;
+    reader.processes = process::names(&tree);
 
     // proem itself sits in `/` later: every relative path is of the place where it was started.
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -114,15 +117,16 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
     };
-    let main = process::main(reader, &tree, argv, &directory);
-    if mode.runs() && main.command.is_empty() {
+    let processes = process::processes(reader, &tree, argv, &directory, mode);
+    let is_enough = |process: &ProcessPlan| matches!(process.care.kind, Kind::Main | Kind::Essential);
+    // A command that is wrong was said already.
+    if mode.runs() && !processes.iter().any(is_enough) && !process::names_main(&tree) {
         let spot = reader.mistakes.origin("");
         reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
     }
     let processes = match mode {
         Mode::RenderOnce | Mode::RenderWatch => Vec::new(),
-        _ if main.command.is_empty() => Vec::new(),
-        _ => vec![main],
+        _ => processes,
     };
     let plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),

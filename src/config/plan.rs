@@ -27,7 +27,7 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// Start gate: all must be up before the first render.
     pub wait_for: Vec<crate::probe::Probe>,
-    /// The processes to run. Only `main` in this release; empty for `render`.
+    /// The processes to run, main first where there is one; empty for `render`.
     pub processes: Vec<ProcessPlan>,
     /// How long what is left over after main's exit may take to end before KILL.
     pub linger: Duration,
@@ -228,10 +228,34 @@ pub enum ReloadPlan {
     },
 }
 
+/// How a process's readiness is found out by the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyPlan {
+    /// Up means ready.
+    pub probe: crate::probe::Probe,
+    /// From the end of a try to the next.
+    pub every: Duration,
+    /// How long one try may take.
+    pub timeout: Duration,
+}
+
+/// How it is found out that a process that runs is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlivePlan {
+    /// Down means that it may not be.
+    pub probe: crate::probe::Probe,
+    /// From the end of a try to the next.
+    pub every: Duration,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// After so many failures in a row it is restarted.
+    pub failures: u32,
+}
+
 /// A process that init runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPlan {
-    /// `main`.
+    /// `main` is the one whose end is the container's end.
     pub name: String,
     /// Program and arguments; not empty. Bytes: what the command line gave need not be UTF-8.
     pub command: Vec<OsString>,
@@ -259,4 +283,10 @@ pub struct ProcessPlan {
     pub parent_death_signal: Option<i32>,
     /// Variables of proem's own that are passed on to the process all the same.
     pub env_keep: Vec<String>,
+    /// When it starts, and what its end means.
+    pub care: crate::link::Care,
+    /// Where its readiness is found out by a probe.
+    pub ready: Option<ReadyPlan>,
+    /// Where its liveness is.
+    pub alive: Option<AlivePlan>,
 }

@@ -1,39 +1,60 @@
-//! `[process.main]`, and the command that the command line gives it.
+//! `[process.NAME]`, and the command that the command line gives main.
 
 use super::confinement::confinement;
-use super::known::PROCESS;
 use super::plan::ProcessPlan;
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Table};
+use super::{Mode, care};
 use crate::os::signals;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-/// Reads `main`; its command is empty when neither the command line nor a file names one.
-pub fn main(reader: &mut Reader<'_>, root: &Table, argv: &[OsString], directory: &Path) -> ProcessPlan {
+/// Reads every process, main first. main is left out when neither the command line nor a file names its command.
+pub fn processes(
+    reader: &mut Reader<'_>,
+    root: &Table,
+    argv: &[OsString],
+    directory: &Path,
+    mode: Mode,
+) -> Vec<ProcessPlan> {
     let empty = Table::default();
-    let mut main = &empty;
-    for (name, spot, table) in reader.named(root, "process") {
-        if name == "main" {
-            main = table;
-        } else {
-            reader.wrong(
-                spot,
-                format!("process `{name}`: only `main` can be declared"),
-                format!("the one process that is run is `[process.main]`; keys: {}", PROCESS.join(", ")),
-            );
-        }
+    let mut declared = reader.named(root, "process");
+    care::graph(reader, &declared);
+    let main = declared.iter().position(|(name, ..)| *name == "main").map(|index| declared.remove(index));
+    let main = main.map_or(&empty, |(_, _, table)| table);
+    let mut main = process(reader, "main", main, directory);
+    if !argv.is_empty() {
+        main.command = argv.to_vec();
     }
+    let mut processes = Vec::new();
+    if !main.command.is_empty() {
+        processes.push(main);
+    }
+    for (name, spot, table) in declared {
+        if mode == Mode::Exec {
+            let hint =
+                "`proem run` supervises several; `proem exec` becomes main, and nobody is left to run the others";
+            reader.wrong(spot, format!("`exec` does not run process `{name}`"), hint);
+        }
+        if table.get("command").is_none() {
+            reader.wrong(spot, format!("process `{name}` has no command"), "add `command = [\"PROGRAM\"]`");
+        }
+        if name.is_empty() || name.contains([':', '/']) || name.chars().any(char::is_control) {
+            reader.wrong(spot, format!("process `{name}`: a name has no `:`, `/` or control character"), "rename it");
+        }
+        processes.push(process(reader, name, table, directory));
+    }
+    processes
+}
+
+fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path) -> ProcessPlan {
+    let care::Said { care, ready, alive } = care::care(reader, name, main);
     let command = reader.command(main, "command").unwrap_or_default();
-    let command = match argv {
-        [] => command.into_iter().map(OsString::from).collect(),
-        argv => argv.to_vec(),
-    };
     ProcessPlan {
-        name: "main".into(),
-        command,
+        name: name.to_owned(),
+        command: command.into_iter().map(OsString::from).collect(),
         user: reader.text(main, "user"),
         workdir: reader.text(main, "workdir").map(|path| directory.join(path)),
         umask: reader.octal(main, "umask", 0o777),
@@ -49,7 +70,25 @@ pub fn main(reader: &mut Reader<'_>, root: &Table, argv: &[OsString], directory:
             .strings(main, "env_keep")
             .map(|names| names.into_iter().map(|(name, _)| name).collect())
             .unwrap_or_default(),
+        care,
+        ready,
+        alive,
     }
+}
+
+/// The names of the processes that are declared.
+pub fn names(root: &Table) -> Vec<String> {
+    match root.get("process").map(|item| &item.raw) {
+        Some(Raw::Table(table)) => table.0.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the configuration has a command for main, right or wrong.
+pub fn names_main(root: &Table) -> bool {
+    let Some(Raw::Table(all)) = root.get("process").map(|item| &item.raw) else { return false };
+    let Some(Raw::Table(main)) = all.get("main").map(|item| &item.raw) else { return false };
+    main.get("command").is_some()
 }
 
 fn rewrite(reader: &mut Reader<'_>, main: &Table) -> BTreeMap<i32, i32> {

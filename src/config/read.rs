@@ -14,6 +14,8 @@ pub struct Reader<'a> {
     pub environment: &'a Environment,
     /// What was wrong so far.
     pub mistakes: Mistakes,
+    /// Names of the processes that are declared.
+    pub processes: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -182,6 +184,16 @@ impl Reader<'_> {
     ) -> Option<T> {
         self.parsed(table, key, &format!("one of {}", words.join(", ")), |text| {
             by_name(text).ok_or_else(|| ("this is not known".into(), suggestion(text, words)))
+        })
+    }
+
+    /// A whole number in a range.
+    pub fn count(&mut self, table: &Table, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        self.parsed(table, key, &format!("a number from {} to {}", range.start(), range.end()), |text| {
+            text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+                let hint = format!("write a number from {} to {}", range.start(), range.end());
+                ("this is no such number".into(), hint)
+            })
         })
     }
 

@@ -105,8 +105,12 @@ fn word(reader: &mut Reader<'_>, text: &str, written: &str, spot: Spot, mode: Mo
         _ => {}
     }
     let (process, action) = text.split_once(':').unwrap_or(("main", text));
-    if process != "main" {
-        let hint = "the process that is run is called `main`: write `SIGNAL` or `main:SIGNAL`";
+    if process != "main" && !reader.processes.iter().any(|name| name == process) {
+        let near = crate::nearest::nearest(process, reader.processes.iter().map(String::as_str));
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}:{action}`?"),
+            None => format!("declare `[process.{process}]`, or write `SIGNAL` or `main:SIGNAL`"),
+        };
         reader.wrong(spot, format!("`reload` is `{written}`: there is no such process"), hint);
         return None;
     }

@@ -7,6 +7,7 @@
 mod last_word;
 pub mod machine;
 mod pause;
+mod readiness;
 mod ready;
 mod shell;
 mod spawn;

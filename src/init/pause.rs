@@ -22,7 +22,7 @@ pub fn pause(inherited: &Inherited) -> Exit {
     // SAFETY: a NUL-terminated path; where `/` is refused, it stays where it is.
     unsafe { libc::chdir(c"/".as_ptr()) };
     loop {
-        wait::wait(&signals, None, None);
+        wait::wait(&signals, None, std::iter::empty(), None);
         let (arrived, count) = signals.read::<8>();
         if arrived[..count].iter().any(|signal| matches!(signal.number, libc::SIGTERM | libc::SIGINT)) {
             return Exit::OK;

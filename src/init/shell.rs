@@ -1,6 +1,7 @@
 //! The shell around the machine: one loop that waits, turns what happened into events and carries the actions out.
 
 use super::machine::{Action, Event, Machine, Target};
+use super::readiness::{self, Offer, Teller, Told};
 use super::ready::Would;
 use super::terminal::Terminal;
 use super::wait::{self, Signals};
@@ -38,6 +39,10 @@ pub struct Shell<'a, 'w> {
     main_group: Option<i32>,
     /// Descriptors of socket activation, kept for the next start of main.
     listen_fds: Option<Vec<RawFd>>,
+    /// What proem inherited beside them, kept from the processes that start before main.
+    reserved: Option<Vec<RawFd>>,
+    /// Processes that may tell that they are ready.
+    tellers: Vec<Teller>,
     /// main has been started: init sits in `/` and has closed what it inherited.
     apart: bool,
     /// Where proem was started, for restarts. The path, not a descriptor: that would pin the mount.
@@ -62,7 +67,7 @@ impl<'a, 'w> Shell<'a, 'w> {
         // Before init opens anything: what is open from 3 up is not init's.
         let listen_fds = listen_fds();
         Ok(Shell {
-            machine: Machine::new(main, worker.is_some()),
+            machine: Machine::new(main, worker.is_some()).seeded(seed()),
             worker,
             link: None,
             signals: Signals::new()?,
@@ -72,6 +77,8 @@ impl<'a, 'w> Shell<'a, 'w> {
             terminal: Terminal::in_foreground(),
             main_group: None,
             listen_fds,
+            reserved: None,
+            tellers: Vec::new(),
             apart: false,
             cwd: None,
             reap_wanted: false,
@@ -84,7 +91,7 @@ impl<'a, 'w> Shell<'a, 'w> {
 
     /// The loop.
     pub fn run(mut self) -> Exit {
-        self.machine.begin(&mut self.decided);
+        self.machine.begin(Instant::now(), &mut self.decided);
         self.perform_all();
         loop {
             // A decided end asks for a round of reaping: nothing may be left, and then nothing will wake us.
@@ -99,12 +106,18 @@ impl<'a, 'w> Shell<'a, 'w> {
             }
             let deadline = self.machine.deadline();
             let wake_at = [deadline, self.rest_at].into_iter().flatten().min();
-            let ready = wait::wait(&self.signals, self.link.as_ref().map(Link::fd), wake_at);
+            let ready = {
+                let tellers = self.tellers.iter().map(Teller::fd);
+                wait::wait(&self.signals, self.link.as_ref().map(Link::fd), tellers, wake_at)
+            };
             if ready.signals {
                 self.read_signals();
             }
             if ready.link {
                 self.read_link(MESSAGES_A_ROUND);
+            }
+            if ready.others != 0 {
+                self.read_tellers(ready.others);
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 self.feed(Event::Due);
@@ -197,6 +210,28 @@ impl<'a, 'w> Shell<'a, 'w> {
         }
     }
 
+    /// Those of `set` that have something to say.
+    fn read_tellers(&mut self, set: u64) {
+        let mut ready = Vec::new();
+        for (bit, teller) in self.tellers.iter_mut().enumerate().take(wait::MAX_OTHERS) {
+            if set & (1 << bit) == 0 {
+                continue;
+            }
+            match teller.read() {
+                Told::Nothing => {}
+                Told::Ready => ready.push(Event::Ready { process: teller.process, pid: teller.pid }),
+                Told::Never => {
+                    let name = self.machine.name(teller.process);
+                    crate::warn!("process `{name}` closed the descriptor that it was to say on that it is ready");
+                }
+            }
+        }
+        self.tellers.retain(|teller| !teller.is_done());
+        for event in ready {
+            self.feed(event);
+        }
+    }
+
     /// Carries one action out; what came of it, where that is an event.
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
@@ -251,6 +286,9 @@ impl<'a, 'w> Shell<'a, 'w> {
 
     fn spawn(&mut self, process: usize) -> Event {
         let is_main = self.machine.is_main(process);
+        if !is_main {
+            self.reserve();
+        }
         let Some(spec) = self.machine.spec(process) else {
             let failure = crate::error::Failure::new(Exit::INTERNAL, "there is nothing to start");
             return Event::Refused { process, failure };
@@ -264,16 +302,42 @@ impl<'a, 'w> Shell<'a, 'w> {
             }
             _ => spec,
         };
+        let offer = match readiness::offer(spec.care.ready) {
+            Ok(offer) => offer,
+            Err(error) => {
+                let message = format!("failed to make what `{}` says on that it is ready: {error}", spec.name);
+                return Event::Refused { process, failure: crate::error::Failure::new(Exit::INTERNAL, message) };
+            }
+        };
+        let told;
+        let spec = match &offer {
+            Some(Offer::Socket { variable, .. }) => {
+                let mut env = spec.env.clone();
+                env.retain(|item| !item.starts_with(b"NOTIFY_SOCKET="));
+                env.push(variable.clone());
+                told = ProcessSpec { env, ..spec.clone() };
+                &told
+            }
+            _ => spec,
+        };
         if let Some(signal) = spec.parent_death_signal.filter(|_| !self.apart) {
             confine::tell_parents_death(signal, self.inherited.parent());
         }
         exec::hand_over_stdio(spec);
         let terminal = self.terminal.filter(|terminal| is_main && terminal.is_ours(self.main_group));
         let mut image = Image::new(spec, self.listen_fds.as_deref().filter(|_| is_main));
+        if is_main {
+            image.hand_over(self.reserved.as_deref().unwrap_or_default());
+        }
+        if let Some(Offer::Pipe { theirs, number, .. }) = &offer {
+            image.speaks_on(theirs.as_raw_fd(), *number);
+        }
         match spawn::spawn(&mut image, terminal, spec.session, self.inherited) {
             Ok(pid) => {
                 crate::debug!("started `{}` as process {pid}", spec.name);
                 drop(image);
+                self.tellers.retain(|teller| teller.process != process);
+                self.tellers.extend(offer.map(|offer| offer.taken(process, pid)));
                 if is_main {
                     self.main_group = Some(pid);
                     self.stand_apart();
@@ -284,15 +348,29 @@ impl<'a, 'w> Shell<'a, 'w> {
         }
     }
 
+    /// What proem inherited is main's alone: from here on nobody gets it who is not given it.
+    fn reserve(&mut self) {
+        if self.apart || self.reserved.is_some() {
+            return;
+        }
+        let inherited: Vec<RawFd> = fds::open_from_3().into_iter().filter(|fd| !fds::is_cloexec(*fd)).collect();
+        for fd in &inherited {
+            fds::set_cloexec(*fd, true);
+        }
+        self.reserved = Some(inherited);
+    }
+
     /// main has what proem was started with; init keeps none of it: a pipe that main closes gives EOF to its reader, and
     /// the mount that it works on can be unmounted.
     fn stand_apart(&mut self) {
         if std::mem::replace(&mut self.apart, true) {
             return;
         }
+        self.reserved = None;
         let mut keep = vec![self.signals.as_raw_fd()];
+        keep.extend(self.tellers.iter().map(Teller::fd));
         keep.extend(self.link.as_ref().map(Link::fd));
-        if self.machine.may_restart() {
+        if self.machine.may_start() {
             self.cwd = std::env::current_dir().ok().map(|dir| dir.into_os_string().into_vec());
             for fd in self.listen_fds.iter().flatten().copied() {
                 fds::set_cloexec(fd, true);
@@ -309,10 +387,18 @@ impl<'a, 'w> Shell<'a, 'w> {
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;
-        self.cwd = None;
+        if !self.machine.may_start() {
+            self.cwd = None;
+        }
         self.actions.shrink_to_fit();
         self.rest_at = Some(Instant::now() + REST);
     }
+}
+
+/// Of the jitter between restarts: no secret, only not the same in every container.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| u64::from(now.subsec_nanos()) << 32 | u64::from(std::process::id()))
 }
 
 fn kill(target: Target, signal: i32) -> io::Result<()> {

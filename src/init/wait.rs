@@ -66,12 +66,26 @@ pub struct Ready {
     pub signals: bool,
     /// The link has data or is at its end.
     pub link: bool,
+    /// Which of the others have data or are at their end; bit by bit.
+    pub others: u64,
 }
 
+/// As many other descriptors are waited for; as many as there are processes.
+pub const MAX_OTHERS: usize = 64;
+
 /// Sleeps until something happens or the deadline has come. Without a deadline there is no timer: no wakeup while idle.
-pub fn wait(signals: &Signals, link: Option<RawFd>, deadline: Option<Instant>) -> Ready {
-    let mut fds =
-        [signals.as_raw_fd(), link.unwrap_or(-1)].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+pub fn wait(
+    signals: &Signals,
+    link: Option<RawFd>,
+    others: impl Iterator<Item = RawFd>,
+    deadline: Option<Instant>,
+) -> Ready {
+    let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; 2 + MAX_OTHERS];
+    let mut count: libc::nfds_t = 0;
+    for (slot, fd) in fds.iter_mut().zip([signals.as_raw_fd(), link.unwrap_or(-1)].into_iter().chain(others)) {
+        slot.fd = fd;
+        count += 1;
+    }
     let timeout = deadline.map(|at| {
         // Rounded up: waking a moment too early would mean a round for nothing.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
@@ -82,12 +96,13 @@ pub fn wait(signals: &Signals, link: Option<RawFd>, deadline: Option<Instant>) -
         spec
     });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: two live pollfds (a negative descriptor is skipped), a live timespec or null, and no mask.
-    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, timeout, ptr::null()) };
+    // SAFETY: no more pollfds than are live (a negative descriptor is skipped), a live timespec or null, and no mask.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, timeout, ptr::null()) };
     if ready <= 0 {
         return Ready::default();
     }
-    Ready { signals: fds[0].revents != 0, link: fds[1].revents != 0 }
+    let others = fds[2..].iter().enumerate().fold(0, |set, (bit, fd)| set | u64::from(fd.revents != 0) << bit);
+    Ready { signals: fds[0].revents != 0, link: fds[1].revents != 0, others }
 }
 
 /// Reaps one child: its pid and raw status. `Err(true)`: none has ended, but some run; `Err(false)`: there is none.

@@ -6,7 +6,7 @@ use super::fds;
 use super::inherited::Inherited;
 use crate::error::{Complaint, Failure, reason};
 use crate::exit::Exit;
-use crate::link::{Credentials, ProcessSpec};
+use crate::link::{Credentials, Kind, ProcessSpec};
 use std::ffi::{OsStr, c_char};
 use std::fs;
 use std::os::fd::RawFd;
@@ -35,7 +35,9 @@ pub struct Image<'a> {
     /// Where `LISTEN_PID`'s digits go, eleven bytes with the NUL.
     listen_pid: Option<*mut u8>,
     /// Descriptors that are closed on exec in proem but belong to this program.
-    hand_over: &'a [RawFd],
+    hand_over: [&'a [RawFd]; 2],
+    /// A descriptor of proem's, and its number in the program.
+    speaks_on: Option<(RawFd, RawFd)>,
 }
 
 /// Which step was refused.
@@ -116,9 +118,20 @@ impl<'a> Image<'a> {
             env: list(&env),
             workdir: workdir.map(|offset| at(offset).cast_const().cast()),
             listen_pid: listen_pid.map(at),
-            hand_over: listen_fds.unwrap_or_default(),
+            hand_over: [listen_fds.unwrap_or_default(), &[]],
+            speaks_on: None,
             _bytes: bytes,
         }
+    }
+
+    /// These descriptors, closed on exec in proem, are the program's, too.
+    pub fn hand_over(&mut self, fds: &'a [RawFd]) {
+        self.hand_over[1] = fds;
+    }
+
+    /// proem's descriptor `ours` becomes the program's `number`.
+    pub fn speaks_on(&mut self, ours: RawFd, number: RawFd) {
+        self.speaks_on = Some((ours, number));
     }
 
     /// Becomes the program; returns only when that is refused. `give_back` restores the signals, right before exec.
@@ -149,8 +162,15 @@ impl<'a> Image<'a> {
                 return Refusal::new(Step::Workdir, errno());
             }
         }
-        for fd in self.hand_over {
+        for fd in self.hand_over.into_iter().flatten() {
             fds::set_cloexec(*fd, false);
+        }
+        if self.spec.care.kind != Kind::Main {
+            // Two readers of one terminal would share what is typed.
+            fds::null_stdin();
+        }
+        if let Some((ours, number)) = self.speaks_on {
+            fds::become_fd(ours, number);
         }
         if let Some(digits) = self.listen_pid {
             // SAFETY: `new` made room for ten digits and the NUL there.

@@ -64,11 +64,20 @@ fn close_range(from: RawFd, to: Option<RawFd>) {
         return;
     }
     // Older kernels, and sandboxes that refuse it.
-    let open = open_fds().unwrap_or_else(|_| (from..limit()).collect());
-    for fd in open.into_iter().filter(|fd| *fd >= from && to.is_none_or(|to| *fd <= to)) {
+    for fd in all_fds(from).into_iter().filter(|fd| *fd >= from && to.is_none_or(|to| *fd <= to)) {
         // SAFETY: as above; closing a descriptor that is not open does nothing.
         unsafe { libc::close(fd) };
     }
+}
+
+/// Descriptors that may be open, all that are among them.
+fn all_fds(from: RawFd) -> Vec<RawFd> {
+    open_fds().unwrap_or_else(|_| (from..limit()).collect())
+}
+
+/// Every open descriptor from 3 up.
+pub fn open_from_3() -> Vec<RawFd> {
+    all_fds(3).into_iter().filter(|fd| *fd >= 3 && is_open(*fd)).collect()
 }
 
 fn open_fds() -> io::Result<Vec<RawFd>> {
@@ -89,11 +98,26 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// Whether this descriptor is closed on exec.
+pub fn is_cloexec(fd: RawFd) -> bool {
+    // SAFETY: asks for a flag of a descriptor; on one that is not open it fails with EBADF.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0 }
+}
+
 /// Marks a descriptor to be closed on exec, or not.
 /// Async-signal-safe.
 pub fn set_cloexec(fd: RawFd, on: bool) {
     // SAFETY: changes a flag of a descriptor; on one that is not open it fails with EBADF.
     unsafe { libc::fcntl(fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }) };
+}
+
+/// Puts `ours` in the place of `number`, open after exec. Async-signal-safe.
+pub fn become_fd(ours: RawFd, number: RawFd) {
+    if ours == number {
+        return set_cloexec(ours, false);
+    }
+    // SAFETY: takes plain numbers; what `number` was is a child's, which is about to exec.
+    unsafe { libc::dup2(ours, number) };
 }
 
 /// A connected pair of stream sockets, both closed on exec; the first never blocks.

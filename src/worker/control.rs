@@ -63,7 +63,7 @@ impl Control {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
             ToWorker::Welcome { started, owed, held } => Some((Welcome { started, owed, held }, reader)),
-            ToWorker::Reloaded { .. } => None,
+            ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What reaches the worker's loop: typed messages from small threads that feed it.
 
+use super::health::Health;
 use crate::error::Complaint;
 use crate::link::ToWorker;
 use crate::publish::command::CommandResult;
@@ -16,6 +17,8 @@ pub enum Event {
     Source(Update),
     /// A probe of the start gate (its index) is up, or why it is not.
     Probe(usize, Result<(), Complaint>),
+    /// A probe of a process, by name and pid, found something.
+    Health(String, i32, Health),
     /// A check or reload command ended.
     Command(u64, CommandResult),
     /// Without init: a signal that ends proem.

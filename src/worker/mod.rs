@@ -10,6 +10,7 @@ pub mod control;
 pub mod event;
 pub mod gate;
 pub mod group;
+pub mod health;
 mod owed;
 mod publishing;
 pub mod relations;
@@ -35,6 +36,7 @@ use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
 use group::{Files, Group};
+use health::Processes;
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
@@ -111,6 +113,7 @@ pub struct Worker<'p> {
     sampler: Sampler,
     /// Probes of the start gate that are not up, with the last reason.
     gate_probes: BTreeMap<usize, Option<Complaint>>,
+    processes: Processes,
     /// The deadline of start; `None` once everything was published the first time.
     gate: Option<Gate>,
     /// Why a group is not published yet, at start.
@@ -205,6 +208,7 @@ impl<'p> Worker<'p> {
             } else {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
             },
+            processes: Processes::default(),
             // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
@@ -309,6 +313,7 @@ impl<'p> Worker<'p> {
     fn nothing_left(&self) -> bool {
         self.mode != Mode::RenderWatch
             && self.gate.is_none()
+            && !self.probes_processes()
             && self.owed.is_empty()
             && self.commands.is_empty()
             && self.groups.iter().all(|group| group.done && !group.held && group.schedule.due().is_none())
@@ -361,7 +366,9 @@ impl<'p> Worker<'p> {
             Event::InitGone => return Some(Ended::InitGone),
             Event::Signal(signal) => return Some(Ended::Signal(signal)),
             Event::Init(ToWorker::Reloaded { id, outcome }) => self.reloaded(id, outcome, now),
-            Event::Init(ToWorker::Welcome { .. }) => {}
+            Event::Init(ToWorker::Process(state)) => self.process_is(state, now),
+            Event::Init(ToWorker::Welcome { .. } | ToWorker::Draining) => {}
+            Event::Health(process, pid, health) => self.health(process, pid, health, now),
             Event::Source(update) => self.update(update, now),
             Event::Probe(index, Ok(())) => {
                 self.gate_probes.remove(&index);

@@ -209,6 +209,7 @@ impl Worker<'_> {
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
         self.control.tell(&ToInit::Start);
+        self.watch_processes();
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! The end: the code is decided, what is left over is asked to go, then made to.
+//! The end: the code is decided. The other processes are stopped in order, each by its own protocol; then what is left
+//! over is asked to go, then made to.
 
+use super::process::{AFTER_KILL, State};
 use super::{Action, Machine};
 use crate::exit::Exit;
 use std::time::{Duration, Instant};
 
 /// How long a worker that has said goodbye may take to be gone by itself, before what is left over is looked for.
 const GOODBYE: Duration = Duration::from_millis(20);
-/// After KILL, what the kernel cannot end (a process in an uninterruptible wait) is not waited for longer.
-const AFTER_KILL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -17,6 +17,8 @@ pub(super) struct Ending {
 
 #[derive(Debug)]
 enum Phase {
+    /// The processes that still run are being stopped, each before those that it came after.
+    Stopping,
     /// Waits for the round of reaping that tells whether anything is left.
     Looking,
     /// A worker that has finished is ending by itself, and is perhaps all that is left: then nobody is signalled, and
@@ -31,10 +33,15 @@ enum Phase {
 }
 
 impl Ending {
+    /// The stop protocols of the other processes are under way.
+    pub(super) fn stops_others(&self) -> bool {
+        matches!(self.phase, Phase::Stopping)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Parting { until } | Phase::Lingering { until } | Phase::Killing { until } => Some(until),
-            Phase::Looking | Phase::Over => None,
+            Phase::Stopping | Phase::Looking | Phase::Over => None,
         }
     }
 
@@ -53,11 +60,30 @@ impl Ending {
 
 impl Machine {
     /// Decides the code, once and for all.
-    pub(super) fn end(&mut self, exit: Exit, out: &mut Vec<Action>) {
+    pub(super) fn end(&mut self, now: Instant, exit: Exit, out: &mut Vec<Action>) {
         if self.ending.is_none() {
-            self.ending = Some(Ending { exit, phase: Phase::Looking });
+            self.ending = Some(Ending { exit, phase: Phase::Stopping });
+            for process in &mut self.processes {
+                if matches!(process.state, State::Pausing { .. }) {
+                    process.state = State::Waiting;
+                }
+            }
+            self.stop_next(now, out);
+        }
+    }
+
+    /// Goes on stopping the processes that still run; whether that is what is going on.
+    pub(super) fn stop_next(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
+        if !self.ending.as_ref().is_some_and(Ending::stops_others) {
+            return false;
+        }
+        if !self.stop_those(now, |_, _| true, out)
+            && let Some(ending) = &mut self.ending
+        {
+            ending.phase = Phase::Looking;
             out.push(Action::Reap);
         }
+        true
     }
 
     /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
@@ -74,13 +100,23 @@ impl Machine {
             Phase::Looking if parting => ending.phase = Phase::Parting { until: now + GOODBYE },
             Phase::Parting { .. } if parting => {}
             Phase::Looking | Phase::Parting { .. } => ending.ask(worker, now, linger, out),
-            Phase::Lingering { .. } => {}
+            Phase::Stopping | Phase::Lingering { .. } => {}
             // Children of what was just killed have become ours.
             Phase::Killing { .. } => out.push(Action::Sweep { signal: libc::SIGKILL }),
         }
     }
 
     pub(super) fn ending_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.ending.as_ref().is_some_and(Ending::stops_others) {
+            if self.shutdown_at.take_if(|at| *at <= now).is_some() {
+                for process in &mut self.processes {
+                    process.kill(now, out);
+                }
+            }
+            self.stops_due(now, out);
+            self.stop_next(now, out);
+            return;
+        }
         let (linger, worker) = (self.linger(), self.worker.pid().is_some());
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {

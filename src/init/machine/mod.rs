@@ -1,12 +1,17 @@
 //! The pure machine: events in, actions out, time as a parameter. Everything about order is decided here; nothing here
 //! makes a system call.
 //!
-//! Its life: *before main's first start* (a signal that ends, ends at once), *running*, and *ending* (main is gone, what
-//! is left over is ended, the code is decided and does not change any more).
+//! Its life: *before main's first start* (a signal that ends, ends at once), *running*, *leaving* (the end was asked for and
+//! main has not ended yet), and *ending* (the code is decided and does not change any more; the other processes are
+//! stopped in order, then what is left over is ended). From *leaving* on nothing but main is started, from *ending* on
+//! nothing at all.
 
 mod ending;
 mod process;
 mod reload;
+mod report;
+mod shutdown;
+mod supervise;
 mod worker;
 
 #[cfg(test)]
@@ -18,12 +23,10 @@ use crate::link::{ProcessSpec, ToInit, ToWorker};
 use crate::log::Level;
 use ending::Ending;
 use process::Process;
+use shutdown::Leaving;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use worker::Worker;
-
-/// The process whose end is the container's end.
-const MAIN: &str = "main";
 
 /// What happened.
 #[derive(Debug)]
@@ -60,6 +63,13 @@ pub enum Event {
         process: usize,
         /// Why.
         failure: Failure,
+    },
+    /// A process said on its descriptor or socket that it is ready.
+    Ready {
+        /// Index of the process.
+        process: usize,
+        /// Which of its lives said so.
+        pid: i32,
     },
     /// [`Action::ForkWorker`] worked.
     Forked {
@@ -148,11 +158,16 @@ pub struct Machine {
     start_wanted: bool,
     /// main ran at least once.
     started: bool,
-    /// When main is killed because the shutdown took too long.
+    /// When everything is killed because the shutdown took too long.
     shutdown_at: Option<Instant>,
+    leaving: Option<Leaving>,
     /// The worker asked for the end while main was between fork and exec.
     exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
+    /// The worker wants to know what the processes are in.
+    watched: bool,
+    /// Of the jitter of pauses.
+    seed: u64,
 }
 
 impl Machine {
@@ -165,19 +180,29 @@ impl Machine {
             worker: Worker::new(with_worker),
             started: false,
             shutdown_at: None,
+            leaving: None,
             exit_asked: None,
             ending: None,
+            watched: false,
+            seed: 1,
         }
     }
 
+    /// The same machine with other jitter.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Machine {
+        self.seed = seed.max(1);
+        self
+    }
+
     /// The first actions.
-    pub fn begin(&mut self, out: &mut Vec<Action>) {
+    pub fn begin(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.worker.is_wanted() {
             self.fork_worker(out);
         } else if self.start_wanted {
             self.start_all(out);
         } else {
-            self.end(Exit::OK, out);
+            self.end(now, Exit::OK, out);
         }
     }
 
@@ -188,7 +213,8 @@ impl Machine {
             Event::Exited { pid, status } => self.on_exited(now, pid, status, out),
             Event::Reaped { left } => self.on_reaped(now, left, out),
             Event::Spawned { process, pid } => self.on_spawned(now, process, pid, out),
-            Event::Refused { process, failure } => self.on_refused(process, &failure, out),
+            Event::Refused { process, failure } => self.on_refused(now, process, &failure, out),
+            Event::Ready { process, pid } => self.on_ready(now, process, pid, out),
             Event::Forked { pid } => self.on_forked(now, pid, out),
             Event::NotForked { reason } => self.on_not_forked(now, &reason, out),
             Event::Message(message) => self.on_message(now, message, out),
@@ -201,12 +227,14 @@ impl Machine {
     /// When [`Event::Due`] is to be delivered at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         if let Some(ending) = &self.ending {
-            return ending.deadline();
+            let stops = self.processes.iter().filter_map(Process::deadline).chain(self.shutdown_at);
+            return if ending.stops_others() { stops.min() } else { ending.deadline() };
         }
         // While main is between fork and exec there is nothing to kill: its outcome comes first.
         let shutdown = self.shutdown_at.filter(|_| self.main().is_some_and(|main| !main.is_starting()));
         let stops = self.processes.iter().filter_map(Process::deadline).min();
-        [shutdown, stops, self.worker.deadline()].into_iter().flatten().min()
+        let leaving = self.leaving.as_ref().and_then(Leaving::deadline);
+        [shutdown, stops, leaving, self.worker.deadline()].into_iter().flatten().min()
     }
 
     /// What the process is to be started with; there while its `Spawn` is being carried out.
@@ -214,9 +242,14 @@ impl Machine {
         self.processes.get(process)?.newest.as_deref()
     }
 
+    /// A process's name, for messages.
+    pub fn name(&self, process: usize) -> &str {
+        self.processes.get(process).map_or("?", |process| &process.name)
+    }
+
     /// Whether this process is the one whose end is the container's end.
     pub fn is_main(&self, process: usize) -> bool {
-        self.processes.get(process).is_some_and(|process| process.name == MAIN)
+        self.processes.get(process).is_some_and(Process::is_main)
     }
 
     /// The worker's pid, while it has not been reaped.
@@ -235,24 +268,16 @@ impl Machine {
         self.processes.iter().filter_map(|process| process.group).chain(worker).collect()
     }
 
-    /// Whether a process may be started again: then what its start needs is kept.
-    pub fn may_restart(&self) -> bool {
-        self.worker.is_wanted()
-    }
-
-    fn main(&self) -> Option<&Process> {
-        self.processes.iter().find(|process| process.name == MAIN)
-    }
-
-    fn main_index(&self) -> Option<usize> {
-        self.processes.iter().position(|process| process.name == MAIN)
+    /// Whether a process may be started later: then what its start needs is kept.
+    pub fn may_start(&self) -> bool {
+        self.worker.is_wanted() || self.processes.len() > 1 || self.processes.iter().any(Process::may_start)
     }
 
     fn on_exited(&mut self, now: Instant, pid: i32, status: i32, out: &mut Vec<Action>) {
         if self.worker.pid() == Some(pid) {
             self.on_worker_gone(now, status, out);
         } else if let Some(index) = self.processes.iter().position(|process| process.pid() == Some(pid)) {
-            self.on_process_gone(index, status, out);
+            self.on_process_gone(now, index, status, out);
         }
     }
 
@@ -262,6 +287,8 @@ impl Machine {
         }
         self.worker_due(now, out);
         self.stops_due(now, out);
+        self.pauses_due(now, out);
+        self.leaving_due(now, out);
         self.shutdown_due(now, out);
     }
 
@@ -274,9 +301,18 @@ impl Machine {
             _ if self.ending.is_some() => {}
             ToInit::Process(spec) => self.learn(*spec, out),
             ToInit::Start => self.on_start(out),
+            ToInit::Watch => self.watch(now, out),
+            ToInit::Ready { process, pid } => {
+                let index = self.processes.iter().position(|known| known.name == process);
+                if let Some(index) = index {
+                    self.on_ready(now, index, pid, out);
+                }
+            }
+            ToInit::Unhealthy { process, pid, reason } => self.on_unhealthy(now, &process, pid, &reason, out),
             ToInit::Hold(names) => self.hold(names, out),
             ToInit::Release(names) => self.release(now, &names, out),
             ToInit::Reload { id, process, action } => self.reload(now, id, &process, action, out),
+            ToInit::Operate { id, process, order } => self.operate(now, id, &process, order, out),
             ToInit::Owe(group) => self.owe(group, out),
             ToInit::Paid(group) => self.worker.paid(&group),
             ToInit::Exit { code, reason } => self.on_exit_asked(now, Exit(code), reason, out),

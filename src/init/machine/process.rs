@@ -1,17 +1,18 @@
-//! Processes: start, forward, reload, stop. A list from the start; `main` is the one whose end is the container's end.
+//! One process: what it is in, how signals reach it, and its stop protocol.
 
-use super::{Action, Machine, Target, decode};
-use crate::error::Failure;
+use super::{Action, Target};
 use crate::exit::Exit;
-use crate::link::{Outcome, ProcessSpec, ToWorker};
+use crate::link::{Care, Kind, ProcessSpec, Readiness, Restart};
 use crate::log::Level;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Signals kept for a process that is about to run; the 31 ordinary ones always fit, each once.
 const MAX_KEPT: usize = 128;
 /// Beyond these a worker is broken.
 pub(super) const MAX_PROCESSES: usize = 64;
+/// After KILL, what the kernel cannot end (a process in an uninterruptible wait) is not waited for longer.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(1);
 
 /// One process.
 #[derive(Debug)]
@@ -21,14 +22,30 @@ pub(super) struct Process {
     pub(super) newest: Option<Box<ProcessSpec>>,
     /// Its process group, as long as something of it may be left.
     pub(super) group: Option<i32>,
-    rules: Rules,
+    pub(super) rules: Rules,
     pub(super) state: State,
+    /// Since when it has been in that; `None` before its first turn.
+    pub(super) since: Option<Instant>,
     /// Signals that arrived while it was not there to get them.
     kept: Vec<i32>,
     /// Asked to be restarted as soon as it is released.
     pub(super) restart_wanted: bool,
     /// Reloads that are answered when it runs anew.
     pub(super) replies: Vec<u64>,
+    pub(super) history: History,
+}
+
+/// What was of a process.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// How it ended the last time.
+    pub(super) exit: Option<Exit>,
+    /// Restarts because of its own end, in all.
+    pub(super) restarts: u32,
+    /// When the latest of them were; no more than its limit counts.
+    pub(super) recent: VecDeque<Instant>,
+    /// Of them, those since it last ran stably.
+    pub(super) in_a_row: u32,
 }
 
 /// How a running process is treated: from the spec that it was started with.
@@ -36,11 +53,12 @@ pub(super) struct Process {
 pub(super) struct Rules {
     stop_signal: Option<i32>,
     stop_timeout: Duration,
-    shutdown_timeout: Option<Duration>,
+    pub(super) shutdown_timeout: Option<Duration>,
     group: bool,
     rewrite: BTreeMap<i32, i32>,
-    exit_codes: BTreeMap<u8, u8>,
+    pub(super) exit_codes: BTreeMap<u8, u8>,
     pub(super) linger: Duration,
+    pub(super) care: Care,
 }
 
 #[derive(Debug)]
@@ -51,28 +69,69 @@ pub(super) enum State {
     Starting,
     Running {
         pid: i32,
+        ready: bool,
         stop: Option<Stop>,
     },
-    /// It ended by itself.
-    Over,
+    /// It ended too soon; then it is its turn again.
+    Pausing {
+        until: Instant,
+    },
+    /// It ended by itself, and is not started again.
+    Over {
+        /// It was ready when it ended; a setup step: it has done its work.
+        ready: bool,
+    },
+    /// An operator stopped it.
+    Stopped,
 }
 
 /// A stop protocol that is under way. There is at most one per process.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub(super) purpose: Purpose,
-    /// When its group is killed; `None`: it was.
-    kill_at: Option<Instant>,
+    kill: Kill,
 }
 
+/// How far a stop protocol is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    /// Its group is killed then.
+    At(Instant),
+    /// Its group was killed, and it counts as gone then.
+    Done { gone: Instant },
+    /// It was killed, and has not gone: nothing is left to be done.
+    GivenUp,
+}
+
+/// Why a process is stopped; the weightier overrules the other.
 #[derive(Debug)]
 pub(super) enum Purpose {
+    /// To be started again.
     Restart,
+    /// Its probe says that it is not alive: as if it had ended by itself.
+    Unhealthy,
+    /// An operator wants it to be stopped.
+    Operator,
+    /// The container ends; nobody asks for a code.
+    Shutdown,
+    /// The container is to end with this.
     Exit(Exit, String),
 }
 
+impl Purpose {
+    fn weight(&self) -> u8 {
+        match self {
+            Purpose::Restart => 0,
+            Purpose::Unhealthy => 1,
+            Purpose::Operator => 2,
+            Purpose::Shutdown => 3,
+            Purpose::Exit(..) => 4,
+        }
+    }
+}
+
 impl Rules {
-    fn of(spec: &ProcessSpec) -> Rules {
+    pub(super) fn of(spec: &ProcessSpec) -> Rules {
         Rules {
             stop_signal: spec.stop_signal,
             stop_timeout: spec.stop_timeout,
@@ -81,6 +140,7 @@ impl Rules {
             rewrite: spec.rewrite.clone(),
             exit_codes: spec.exit_codes.clone(),
             linger: spec.linger,
+            care: spec.care.clone(),
         }
     }
 
@@ -95,12 +155,17 @@ impl Rules {
     }
 
     /// Whether a signal asks for the end while there is no process to ask.
-    fn ends(&self, number: i32) -> bool {
+    pub(super) fn ends(&self, number: i32) -> bool {
         ends(number) || self.stop_signal == Some(number)
+    }
+
+    /// Whether a signal begins the shutdown of all.
+    pub(super) fn shuts_down(&self, number: i32) -> bool {
+        number == libc::SIGTERM || self.stop_signal == Some(number)
     }
 }
 
-fn ends(number: i32) -> bool {
+pub(super) fn ends(number: i32) -> bool {
     matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
 }
 
@@ -112,9 +177,11 @@ impl Process {
             newest: Some(Box::new(spec)),
             group: None,
             state: State::Waiting,
+            since: None,
             kept: Vec::new(),
             restart_wanted: false,
             replies: Vec::new(),
+            history: History::default(),
         }
     }
 
@@ -129,9 +196,40 @@ impl Process {
         matches!(self.state, State::Starting)
     }
 
+    /// It has a pid, or will have one in a moment; one that survived its KILL is waited for no longer.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.state {
+            State::Running { stop, .. } => stop.as_ref().is_none_or(|stop| stop.kill != Kill::GivenUp),
+            State::Starting => true,
+            _ => false,
+        }
+    }
+
+    /// What comes after it may start: it runs and is ready, or it has done its work.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Running { ready: true, stop: None, .. } | State::Over { ready: true })
+    }
+
+    /// It will not become ready any more, unless an operator helps.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Over { ready: false })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.rules.care.kind
+    }
+
+    pub(super) fn is_main(&self) -> bool {
+        self.kind() == Kind::Main
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Running { stop: Some(stop), .. } => stop.kill_at,
+            State::Running { stop: Some(stop), .. } => match stop.kill {
+                Kill::At(at) | Kill::Done { gone: at } => Some(at),
+                Kill::GivenUp => None,
+            },
+            State::Pausing { until } => Some(*until),
             _ => None,
         }
     }
@@ -147,22 +245,45 @@ impl Process {
         matches!(&self.state, State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. })
     }
 
+    /// Whether it is being stopped in order to run again.
+    pub(super) fn stops_for_restart(&self) -> bool {
+        matches!(&self.state, State::Running { stop: Some(stop), .. }
+            if matches!(stop.purpose, Purpose::Restart | Purpose::Unhealthy))
+    }
+
+    /// Whether it may run again after its end, or has yet to run.
+    pub(super) fn may_start(&self) -> bool {
+        self.rules.care.restart != Restart::Never
+    }
+
+    pub(super) fn spawned(&mut self, now: Instant, pid: i32) {
+        let ready = self.rules.care.ready == Readiness::AtOnce && self.kind() != Kind::Setup;
+        self.state = State::Running { pid, ready, stop: None };
+        self.since = Some(now);
+        self.group = Some(pid);
+    }
+
     pub(super) fn target(&self, pid: i32) -> Target {
         if self.rules.group { Target::Group(pid) } else { Target::Pid(pid) }
     }
 
-    fn forward(&self, number: i32, out: &mut Vec<Action>) {
+    pub(super) fn forward(&self, number: i32, out: &mut Vec<Action>) {
         if let (Some(pid), Some(signal)) = (self.pid(), self.rules.rewritten(number)) {
             out.push(Action::Kill { target: self.target(pid), signal });
         }
     }
 
-    fn keep(&mut self, number: i32) {
+    pub(super) fn keep(&mut self, number: i32) {
         // Ordinary signals do not queue in the kernel either; real-time ones do.
         let queues = number >= libc::SIGRTMIN();
         if queues && self.kept.len() < MAX_KEPT || !queues && !self.kept.contains(&number) {
             self.kept.push(number);
         }
+    }
+
+    /// The first of the kept signals that asks for the end.
+    pub(super) fn kept_end(&self) -> Option<i32> {
+        self.kept.iter().copied().find(|number| self.rules.ends(*number))
     }
 
     pub(super) fn deliver_kept(&mut self, out: &mut Vec<Action>) {
@@ -171,31 +292,38 @@ impl Process {
         }
     }
 
-    /// The stop protocol: stop signal, `stop_timeout`, KILL to the group. A second request sends nothing; that of the
-    /// container's end overrules that of a restart.
+    /// The stop protocol: stop signal, `stop_timeout`, KILL to the group. A second request sends nothing; the weightier
+    /// purpose counts.
     pub(super) fn stop(&mut self, now: Instant, purpose: Purpose, out: &mut Vec<Action>) {
         let signal = self.rules.stop_signal.unwrap_or(libc::SIGTERM);
-        let kill_at = now + self.rules.stop_timeout;
+        let kill = Kill::At(now + self.rules.stop_timeout);
         let group = self.rules.group;
-        let State::Running { pid, stop } = &mut self.state else { return };
+        let State::Running { pid, stop, .. } = &mut self.state else { return };
         match stop {
             None => {
                 let target = if group { Target::Group(*pid) } else { Target::Pid(*pid) };
                 out.push(Action::Kill { target, signal });
-                *stop = Some(Stop { purpose, kill_at: Some(kill_at) });
+                *stop = Some(Stop { purpose, kill });
+                self.since = Some(now);
             }
-            Some(stop) => {
-                if matches!((&stop.purpose, &purpose), (Purpose::Restart, Purpose::Exit(..))) {
-                    stop.purpose = purpose;
-                }
-            }
+            Some(stop) if stop.purpose.weight() < purpose.weight() => stop.purpose = purpose,
+            Some(_) => {}
         }
     }
 
-    fn kill(&mut self, out: &mut Vec<Action>) {
-        if let State::Running { pid, stop } = &mut self.state {
+    /// What was stopped to run again is not any more: the container ends with it.
+    pub(super) fn stop_only(&mut self) {
+        if self.stops_for_restart()
+            && let State::Running { stop, .. } = &mut self.state
+        {
+            *stop = None;
+        }
+    }
+
+    pub(super) fn kill(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if let State::Running { pid, stop, .. } = &mut self.state {
             if let Some(stop) = stop {
-                stop.kill_at = None;
+                stop.kill = Kill::Done { gone: now + AFTER_KILL };
             }
             // Otherwise 137 would look like the kernel's out-of-memory killer.
             let late = format!("process `{}` did not end in the time that it had: KILL", self.name);
@@ -203,202 +331,14 @@ impl Process {
             out.push(Action::Kill { target: Target::Group(*pid), signal: libc::SIGKILL });
         }
     }
-}
 
-impl Machine {
-    /// What is left over when main is gone gets this long.
-    pub(super) fn linger(&self) -> Duration {
-        self.main().map_or(Duration::from_secs(2), |main| main.rules.linger)
-    }
-
-    pub(super) fn learn(&mut self, spec: ProcessSpec, out: &mut Vec<Action>) {
-        if spec.argv.is_empty() {
-            return self.on_broken(out);
+    /// The stop protocol's timer.
+    pub(super) fn stop_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let State::Running { stop: Some(stop), .. } = &mut self.state else { return };
+        match stop.kill {
+            Kill::At(at) if at <= now => self.kill(now, out),
+            Kill::Done { gone } if gone <= now => stop.kill = Kill::GivenUp,
+            _ => {}
         }
-        if let Some(process) = self.processes.iter_mut().find(|process| process.name == spec.name) {
-            if matches!(process.state, State::Waiting) {
-                process.rules = Rules::of(&spec);
-            }
-            process.newest = Some(Box::new(spec));
-        } else if self.processes.len() < MAX_PROCESSES {
-            self.processes.push(Process::new(spec));
-        } else {
-            self.on_broken(out);
-        }
-    }
-
-    pub(super) fn on_start(&mut self, out: &mut Vec<Action>) {
-        if self.main().is_none() {
-            return self.on_broken(out);
-        }
-        // A replacement of a worker that died repeats it: what runs, runs, and what ended is not started again.
-        if !self.start_wanted {
-            self.start_wanted = true;
-            self.start_all(out);
-        }
-    }
-
-    pub(super) fn start_all(&mut self, out: &mut Vec<Action>) {
-        for index in 0..self.processes.len() {
-            self.start_if_due(index, out);
-        }
-    }
-
-    pub(super) fn start_if_due(&mut self, index: usize, out: &mut Vec<Action>) {
-        let process = &mut self.processes[index];
-        let free = self.start_wanted && self.ending.is_none() && !self.held.contains(&process.name);
-        if free && matches!(process.state, State::Waiting) {
-            let Some(spec) = &process.newest else { return };
-            process.rules = Rules::of(spec);
-            process.state = State::Starting;
-            out.push(Action::Spawn { process: index });
-        }
-    }
-
-    pub(super) fn on_spawned(&mut self, now: Instant, index: usize, pid: i32, out: &mut Vec<Action>) {
-        let is_main = self.is_main(index);
-        let Some(process) = self.processes.get_mut(index) else { return };
-        process.state = State::Running { pid, stop: None };
-        process.group = Some(pid);
-        if self.ending.is_some() {
-            // The end was decided meanwhile: it is a left-over from its first moment.
-            out.push(Action::Kill { target: Target::Pid(pid), signal: libc::SIGTERM });
-            return;
-        }
-        for id in std::mem::take(&mut process.replies) {
-            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::Done }));
-        }
-        process.deliver_kept(out);
-        if is_main {
-            self.started = true;
-            self.worker.main_started();
-            if !self.worker.is_wanted() {
-                self.settle(out);
-            }
-            if let Some((exit, reason)) = self.exit_asked.take() {
-                self.on_exit_asked(now, exit, reason, out);
-            }
-        }
-    }
-
-    pub(super) fn on_refused(&mut self, index: usize, failure: &Failure, out: &mut Vec<Action>) {
-        let is_main = self.is_main(index);
-        let Some(process) = self.processes.get_mut(index) else { return };
-        process.state = State::Over;
-        for id in std::mem::take(&mut process.replies) {
-            let outcome = Outcome::Failed(failure.to_string());
-            out.push(Action::Tell(ToWorker::Reloaded { id, outcome }));
-        }
-        if !is_main {
-            out.push(Action::Log(Level::Error, failure.to_string()));
-        } else if self.ending.is_none() {
-            out.push(Action::LastWord(failure.exit, failure.to_string()));
-            self.end(failure.exit, out);
-        }
-    }
-
-    /// All of init's memory of how to start is given back: nothing will be started again.
-    pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
-        for process in &mut self.processes {
-            let starts_again = match &process.state {
-                State::Waiting | State::Starting => true,
-                State::Running { stop, .. } => {
-                    process.restart_wanted || stop.as_ref().is_some_and(|stop| matches!(stop.purpose, Purpose::Restart))
-                }
-                State::Over => false,
-            };
-            if !starts_again {
-                process.newest = None;
-            }
-        }
-        out.push(Action::Settle);
-    }
-
-    /// All signals but CHLD (KILL and STOP never arrive) are main's; see docs/design/signals.md.
-    pub(super) fn on_signal(&mut self, now: Instant, number: i32, from_self: bool, out: &mut Vec<Action>) {
-        // init's own SIGPIPE (stderr's reader is gone) says nothing to main.
-        let own = from_self && number == libc::SIGPIPE;
-        if number == libc::SIGCHLD || own || self.ending.is_some() {
-            return;
-        }
-        let started = self.started;
-        let Some(index) = self.main_index() else {
-            if ends(number) {
-                self.end(Exit::by_signal(number), out);
-            }
-            return;
-        };
-        let main = &mut self.processes[index];
-        if (number == libc::SIGTERM || main.rules.stop_signal == Some(number)) && self.shutdown_at.is_none() {
-            self.shutdown_at = main.rules.shutdown_timeout.map(|timeout| now + timeout);
-        }
-        match &main.state {
-            State::Running { stop: Some(Stop { purpose: Purpose::Restart, .. }), .. } | State::Starting => {
-                main.keep(number);
-            }
-            State::Running { .. } => main.forward(number, out),
-            State::Waiting if main.rules.ends(number) => self.end(Exit::by_signal(number), out),
-            // Between a restart's two halves, held: the new process gets it. Before the first start there is nobody whom
-            // it could have been meant for.
-            State::Waiting if started => main.keep(number),
-            State::Waiting | State::Over => {}
-        }
-    }
-
-    pub(super) fn on_process_gone(&mut self, index: usize, status: i32, out: &mut Vec<Action>) {
-        let Some(exit) = decode(status) else { return };
-        let is_main = self.is_main(index);
-        let process = &mut self.processes[index];
-        let exit = process.rules.exit_codes.get(&exit.0).map_or(exit, |code| Exit(*code));
-        let State::Running { pid, stop } = std::mem::replace(&mut process.state, State::Over) else { return };
-        if self.ending.is_some() {
-            return;
-        }
-        match stop.map(|stop| stop.purpose) {
-            Some(Purpose::Restart) => {
-                // What is left of its group must not meet its successor.
-                out.push(Action::Kill { target: Target::Group(pid), signal: libc::SIGKILL });
-                process.group = None;
-                process.state = State::Waiting;
-                let end = process.kept.iter().copied().find(|number| process.rules.ends(*number));
-                match end.filter(|_| is_main && self.held.contains(&process.name)) {
-                    Some(number) => self.end(Exit::by_signal(number), out),
-                    None => self.start_if_due(index, out),
-                }
-            }
-            Some(Purpose::Exit(exit, reason)) => {
-                out.push(Action::LastWord(exit, reason));
-                self.end(exit, out);
-            }
-            None if is_main => self.end(exit, out),
-            None => out.push(Action::Log(Level::Warn, format!("process `{}` ended ({exit})", process.name))),
-        }
-    }
-
-    pub(super) fn stops_due(&mut self, now: Instant, out: &mut Vec<Action>) {
-        for process in &mut self.processes {
-            if process.deadline().is_some_and(|at| at <= now) {
-                process.kill(out);
-            }
-        }
-    }
-
-    pub(super) fn shutdown_due(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.shutdown_at.is_none_or(|at| at > now) {
-            return;
-        }
-        let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else { return };
-        match &mut main.state {
-            State::Starting => return,
-            State::Running { stop, .. } => {
-                // The container is to end: what was to be restarted is not.
-                if matches!(stop, Some(Stop { purpose: Purpose::Restart, .. })) {
-                    *stop = None;
-                }
-                main.kill(out);
-            }
-            State::Waiting | State::Over => self.end(Exit::by_signal(libc::SIGTERM), out),
-        }
-        self.shutdown_at = None;
     }
 }

@@ -3,7 +3,7 @@
 use super::process::{MAX_PROCESSES, Purpose, State, Stop};
 use super::{Action, Machine};
 use crate::exit::Exit;
-use crate::link::{Outcome, ReloadAction, ToWorker};
+use crate::link::{Order, Outcome, ReloadAction, ToWorker};
 use crate::os::signals;
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ impl Machine {
             return out.push(tell(Outcome::Failed(format!("there is no process `{name}`"))));
         };
         match (&process.state, action) {
-            (State::Running { stop: None, pid }, ReloadAction::Signal(signal)) if (1..=64).contains(&signal) => {
+            (State::Running { stop: None, pid, .. }, ReloadAction::Signal(signal)) if (1..=64).contains(&signal) => {
                 out.push(Action::Reload { id, target: process.target(*pid), signal });
             }
             (State::Running { stop: None, .. }, ReloadAction::Signal(signal)) => {
@@ -52,8 +52,10 @@ impl Machine {
             | (
                 State::Waiting
                 | State::Starting
-                | State::Over
-                | State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. },
+                | State::Pausing { .. }
+                | State::Over { .. }
+                | State::Stopped
+                | State::Running { stop: Some(Stop { purpose: Purpose::Exit(..) | Purpose::Shutdown, .. }), .. },
                 ReloadAction::Restart,
             ) => {
                 out.push(tell(Outcome::NotRunning));
@@ -72,11 +74,54 @@ impl Machine {
         }
     }
 
+    /// What an operator asks for.
+    pub(super) fn operate(&mut self, now: Instant, id: u64, name: &str, order: Order, out: &mut Vec<Action>) {
+        let Some(index) = self.processes.iter().position(|process| process.name == name) else {
+            let outcome = Outcome::Failed(format!("there is no process `{name}`"));
+            return out.push(Action::Tell(ToWorker::Reloaded { id, outcome }));
+        };
+        let process = &mut self.processes[index];
+        let main = process.is_main();
+        if order == Order::Restart && process.is_there() {
+            return self.reload(now, id, name, ReloadAction::Restart, out);
+        }
+        let outcome = match (order, &process.state) {
+            (Order::Send(signal), _) if !(1..=64).contains(&signal) => {
+                Outcome::Failed(format!("{} is no signal", signals::name(signal)))
+            }
+            (Order::Send(signal), State::Running { pid, .. }) => {
+                out.push(Action::Kill { target: process.target(*pid), signal });
+                Outcome::Done
+            }
+            (Order::Stop, _) if main => {
+                Outcome::Failed("the end of main is the end of the container: stop that".into())
+            }
+            (Order::Stop, State::Running { .. }) => {
+                process.stop(now, Purpose::Operator, out);
+                Outcome::Done
+            }
+            (Order::Stop, State::Waiting | State::Pausing { .. }) => {
+                process.state = State::Stopped;
+                Outcome::Done
+            }
+            (Order::Start | Order::Restart, State::Pausing { .. } | State::Over { .. } | State::Stopped) if !main => {
+                process.history.in_a_row = 0;
+                process.history.recent.clear();
+                process.state = State::Waiting;
+                self.start_if_due(index, out);
+                Outcome::Done
+            }
+            _ => Outcome::NotRunning,
+        };
+        self.report(now, index, out);
+        out.push(Action::Tell(ToWorker::Reloaded { id, outcome }));
+    }
+
     /// `reload = "exit"`, or a start that failed: the worker wants the container to end.
     pub(super) fn on_exit_asked(&mut self, now: Instant, exit: Exit, reason: String, out: &mut Vec<Action>) {
         let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
             out.push(Action::LastWord(exit, reason));
-            return self.end(exit, out);
+            return self.end(now, exit, out);
         };
         match main.state {
             State::Running { .. } => {
@@ -87,9 +132,9 @@ impl Machine {
             State::Starting => {
                 self.exit_asked.get_or_insert((exit, reason));
             }
-            State::Waiting | State::Over => {
+            _ => {
                 out.push(Action::LastWord(exit, reason));
-                self.end(exit, out);
+                self.end(now, exit, out);
             }
         }
     }

@@ -1,9 +1,12 @@
+mod several;
+
 use super::*;
 use crate::link::{Outcome, ReloadAction};
 use crate::os::confine::Confinement;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+const MAIN: &str = "main";
 const WORKER: i32 = 50;
 const FIRST: i32 = 100;
 
@@ -25,6 +28,7 @@ fn spec() -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        care: crate::link::Care::default(),
     }
 }
 
@@ -61,7 +65,7 @@ impl Case {
     fn begin(machine: Machine) -> Case {
         let mut case = Case { machine, now: Instant::now(), next_pid: FIRST, seen: Vec::new() };
         let mut out = Vec::new();
-        case.machine.begin(&mut out);
+        case.machine.begin(case.now, &mut out);
         case.carry_out(out);
         case
     }
@@ -540,7 +544,7 @@ proptest! {
         let mut world = World { next_pid: FIRST, ..World::default() };
         let mut now = Instant::now();
         let mut out = Vec::new();
-        machine.begin(&mut out);
+        machine.begin(now, &mut out);
         // In the end everything that was asked for is answered: nothing may be left open then.
         let settle = [Step::Answer(true), Step::Say(4), Step::MainDies(0), Step::Answer(true), Step::Say(4), Step::Answer(true)];
         let total = steps.len();

@@ -130,6 +130,7 @@ impl Machine {
         for process in &mut self.processes {
             process.forget_replies();
         }
+        self.watched = false;
         out.push(Action::Unlink);
         let expected = self.worker.finished && exit == Exit::OK;
         let stopping = self.main().is_some_and(super::process::Process::stops_for_exit);
@@ -162,7 +163,7 @@ impl Machine {
         if !self.started && deaths >= MAX_DEATHS {
             self.worker.state = State::None;
             out.push(Action::LastWord(Exit::INTERNAL, format!("{what}, {deaths} times before the first start{hint}")));
-            return self.end(Exit::INTERNAL, out);
+            return self.end(now, Exit::INTERNAL, out);
         }
         let pause = backoff(deaths - 1);
         out.push(Action::Log(Level::Warn, format!("{what}; the next one starts in {pause:?}{hint}")));

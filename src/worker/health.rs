@@ -1,0 +1,180 @@
+//! Readiness and liveness by probe: the worker asks, init decides.
+//!
+//! Each life of a process that is probed has one thread, so a probe never overlaps itself, and one that hangs delays nobody
+//! else's. It is told when that life is over, and ends after the try that it is in.
+
+use super::Worker;
+use super::event::Event;
+use crate::config::plan::{AlivePlan, ProcessPlan, ReadyPlan};
+use crate::error::Complaint;
+use crate::link::{Phase, ProcessState, Restart, ToInit};
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often it is said that a process is not ready yet.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// What a probe of a process found.
+#[derive(Debug)]
+pub enum Health {
+    /// Its readiness probe is up.
+    Ready,
+    /// It is not ready, for a while already.
+    NotReady(Complaint),
+    /// Its liveness probe failed as often as is too often.
+    Unhealthy(Complaint),
+}
+
+/// What is known of the processes, and who probes them.
+#[derive(Debug, Default)]
+pub struct Processes {
+    /// What init said last, and when.
+    states: BTreeMap<String, (ProcessState, Instant)>,
+    probers: BTreeMap<String, Prober>,
+}
+
+/// The thread that probes one life of a process.
+#[derive(Debug)]
+struct Prober {
+    pid: i32,
+    over: Arc<Over>,
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.over.set();
+    }
+}
+
+/// That a life is over.
+#[derive(Debug, Default)]
+struct Over {
+    is: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Over {
+    fn set(&self) {
+        *self.is.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_all();
+    }
+
+    /// Waits for so long; true as soon as the life is over.
+    fn within(&self, time: Duration) -> bool {
+        let is = self.is.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.told.wait_timeout_while(is, time, |over| !*over).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Worker<'_> {
+    /// Asks init what the processes are in, where that decides something here.
+    pub(super) fn watch_processes(&self) {
+        if self.plan.processes.iter().any(|process| process.ready.is_some() || process.alive.is_some()) {
+            self.control.tell(&ToInit::Watch);
+        }
+    }
+
+    /// Whether a probe may still be needed.
+    pub(super) fn probes_processes(&self) -> bool {
+        self.control.has_init()
+            && self.plan.processes.iter().any(|process| {
+                let is_ready = |(state, _): &(ProcessState, Instant)| matches!(state.phase, Phase::Ready { .. });
+                let ready = self.processes.states.get(&process.name).is_some_and(is_ready);
+                let may_run_again = process.care.restart != Restart::Never;
+                process.alive.is_some() || process.ready.is_some() && (may_run_again || !ready)
+            })
+    }
+
+    /// init said what a process is in.
+    pub(super) fn process_is(&mut self, state: ProcessState, now: Instant) {
+        let plan = self.plan.processes.iter().find(|process| process.name == state.name);
+        let wanted = plan.and_then(|plan| match state.phase {
+            Phase::Running { pid } if plan.ready.is_some() => Some((plan, pid, plan.ready.clone())),
+            Phase::Ready { pid } if plan.alive.is_some() => Some((plan, pid, None)),
+            _ => None,
+        });
+        match wanted {
+            // The thread that found it ready goes on to see whether it stays alive.
+            Some((_, pid, _)) if self.processes.probers.get(&state.name).is_some_and(|prober| prober.pid == pid) => {}
+            Some((plan, pid, ready)) => {
+                let over = Arc::new(Over::default());
+                let prober = Prober { pid, over: over.clone() };
+                probe(plan, pid, ready, over, self.sender.clone());
+                self.processes.probers.insert(state.name.clone(), prober);
+            }
+            None => {
+                self.processes.probers.remove(&state.name);
+            }
+        }
+        self.processes.states.insert(state.name.clone(), (state, now));
+    }
+
+    /// A probe of a process found something.
+    pub(super) fn health(&mut self, process: String, pid: i32, health: Health, now: Instant) {
+        match health {
+            Health::Ready => self.control.tell(&ToInit::Ready { process, pid }),
+            Health::NotReady(complaint) => {
+                let message = format!("process `{process}` is not ready: {}", complaint.message);
+                self.complain(&[Complaint { message, hint: complaint.hint }], now);
+            }
+            Health::Unhealthy(complaint) => {
+                self.control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message });
+            }
+        }
+    }
+}
+
+fn probe(plan: &ProcessPlan, pid: i32, ready: Option<ReadyPlan>, over: Arc<Over>, feed: Sender<Event>) {
+    let (name, alive) = (plan.name.clone(), plan.alive.clone());
+    super::thread("health", move || {
+        let tell = |health| feed.send(Event::Health(name.clone(), pid, health)).is_ok();
+        if let Some(ready) = ready
+            && !until_ready(&ready, &over, &tell)
+        {
+            return;
+        }
+        if let Some(alive) = alive {
+            while_alive(&alive, &over, &tell);
+        }
+    });
+}
+
+/// Probes until it is up; false: it does not matter any more.
+fn until_ready(plan: &ReadyPlan, over: &Over, tell: &impl Fn(Health) -> bool) -> bool {
+    let mut say_at = Instant::now() + SAY_EVERY;
+    loop {
+        match plan.probe.check(plan.timeout) {
+            Ok(()) => return tell(Health::Ready),
+            Err(complaint) if Instant::now() >= say_at => {
+                say_at = Instant::now() + SAY_EVERY;
+                if !tell(Health::NotReady(complaint)) {
+                    return false;
+                }
+            }
+            Err(_) => {}
+        }
+        if over.within(plan.every) {
+            return false;
+        }
+    }
+}
+
+/// Probes until it was down too often in a row.
+fn while_alive(plan: &AlivePlan, over: &Over, tell: &impl Fn(Health) -> bool) {
+    let mut failures = 0;
+    while !over.within(plan.every) {
+        match plan.probe.check(plan.timeout) {
+            Ok(()) => failures = 0,
+            Err(complaint) => {
+                failures += 1;
+                if failures >= plan.failures {
+                    // init stops it; its next life has another thread.
+                    tell(Health::Unhealthy(complaint));
+                    return;
+                }
+            }
+        }
+    }
+}
