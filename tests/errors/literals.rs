@@ -40,7 +40,7 @@ pub fn all() -> Vec<Literal> {
     for path in &files {
         let text = std::fs::read_to_string(path).unwrap();
         let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        scan.file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        path.strip_prefix(&root).unwrap().to_str().unwrap().clone_into(&mut scan.file);
         scan.stream(tokens);
     }
     let Scan { mut found, tests, .. } = scan;
@@ -138,9 +138,10 @@ impl Scan {
     /// Where a module of the present file is: its file, and the folder of its own modules.
     fn files_of(&self, name: &str, path: Option<&str>) -> [String; 2] {
         let here = self.file.rfind('/').map_or("", |slash| &self.file[..=slash]);
-        let folder = match self.file.ends_with("mod.rs") || self.file.ends_with("lib.rs") {
-            true => here.to_owned(),
-            false => format!("{}/", self.file.trim_end_matches(".rs")),
+        let folder = if self.file.ends_with("mod.rs") || self.file.ends_with("lib.rs") {
+            here.to_owned()
+        } else {
+            format!("{}/", self.file.trim_end_matches(".rs"))
         };
         [path.map_or(format!("{folder}{name}.rs"), |path| format!("{here}{path}")), format!("{folder}{name}/")]
     }

@@ -121,8 +121,7 @@ fn written(scenario: &Scenario, message: &str) -> String {
     };
     let name = file.rsplit('/').next().unwrap_or_default();
     // A template's message has its own excerpt.
-    let found =
-        scenario.files.iter().find(|(other, _)| other.rsplit('/').next() == Some(name) && name.ends_with(".toml"));
+    let found = scenario.files.iter().find(|(other, _)| other.rsplit('/').next() == Some(name) && name == "proem.toml");
     let text = found.and_then(|(_, content)| content.lines().nth(line - 1));
     text.map_or_else(String::new, |text| format!("# {text}\n"))
 }
@@ -137,9 +136,10 @@ pub fn messages(stderr: &str) -> Vec<String> {
         }
     }
     // What start waits for is named every few seconds, as often as the machine is quick; its end says it, too.
-    let last = messages.pop();
     // What went well is no error, and comes sooner or later.
-    messages.retain(|message| !message.contains(" (1s of ") && !message.starts_with("proem: published "));
+    messages.retain(|message| !fine(message));
+    let last = messages.pop();
+    messages.retain(|message| !message.contains(" (1s of "));
     messages.extend(last);
     messages
 }
@@ -220,6 +220,11 @@ fn heading(message: &str, literals: &[Literal]) -> String {
     let words = words.trim_matches(['…', ':', ' ', ',']);
     // How long start has waited.
     words.strip_suffix("…s of …s)").unwrap_or(words).trim_end_matches(['(', '…', ':', ' ']).to_owned()
+}
+
+fn fine(message: &str) -> bool {
+    let said = ["published ", "reloaded ", "process `agent` is started again", "process `agent` is ready"];
+    message.strip_prefix("proem: ").is_some_and(|message| said.iter().any(|fine| message.starts_with(fine)))
 }
 
 fn first(message: &str) -> &str {

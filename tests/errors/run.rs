@@ -140,11 +140,9 @@ fn serve(answers: Vec<String>) -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let mut held = Vec::new();
-        let mut turn = 0;
-        for stream in listener.incoming() {
+        for (turn, stream) in listener.incoming().enumerate() {
             let Ok(mut stream) = stream else { return };
             let answer = &answers[turn.min(answers.len() - 1)];
-            turn += 1;
             // A client that goes away before its answer is no trouble of the server's.
             let _ = answered(&mut stream, answer);
             if answer == "silence" {
@@ -170,7 +168,8 @@ fn answered(stream: &mut TcpStream, answer: &str) -> std::io::Result<()> {
         Some((headers, body)) => (headers, body.trim_start()),
         None => ("X-Consul-Index: 7", rest),
     };
-    let headers: String = headers.split("; ").filter(|header| !header.is_empty()).map(|h| format!("{h}\r\n")).collect();
+    let headers: String =
+        headers.split("; ").filter(|header| !header.is_empty()).flat_map(|header| [header, "\r\n"]).collect();
     let length = body.len();
     write!(stream, "HTTP/1.1 {status} x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
 }

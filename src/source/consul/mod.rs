@@ -121,7 +121,7 @@ fn parse(uri: &Uri) -> Result<Request, Complaint> {
         if path.is_empty() || path.contains('/') {
             return Err(Complaint::new(format!("`{}` names no service", uri.text)).hint("write `consul+service:NAME`"));
         }
-        What::Service(service::Query::parse(uri, path)?)
+        What::Service(service::Query::parse(uri, path))
     };
     Ok(Request { what, options, store: text("store") })
 }

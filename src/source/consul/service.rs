@@ -5,7 +5,6 @@
 
 use super::client::{Ask, Client, Endpoint, Fault, Reply};
 use super::watch::{Rounds, next_index};
-use crate::error::Complaint;
 use crate::net::http::{KeepSlash, encode};
 use crate::source::uri::Uri;
 use crate::source::{Found, Next, Reading, Remote, Retry, SourceError};
@@ -35,20 +34,17 @@ pub(super) struct Query {
 
 impl Query {
     /// From a URI whose options are known to be this kind's.
-    pub(super) fn parse(uri: &Uri, name: &str) -> Result<Query, Complaint> {
-        let min = match uri.option("min").flatten() {
-            None => 0,
-            // `check_options` said that it is a number.
-            Some(text) => text.parse().unwrap_or_default(),
-        };
+    pub(super) fn parse(uri: &Uri, name: &str) -> Query {
+        // `check_options` said that it is a number.
+        let min = uri.option("min").flatten().and_then(|text| text.parse().ok()).unwrap_or(0);
         let tags = uri.query.iter().filter(|(option, _)| option == "tag").filter_map(|(_, tag)| tag.clone());
-        Ok(Query {
+        Query {
             name: name.to_owned(),
             passing: uri.option("passing").is_some(),
             tags: tags.collect(),
             near: uri.option("near").flatten().map(str::to_owned),
             min,
-        })
+        }
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -309,7 +305,7 @@ mod tests {
 
     fn query(text: &str) -> Query {
         let uri = Uri::parse(text).unwrap();
-        Query::parse(&uri, &uri.path).unwrap()
+        Query::parse(&uri, &uri.path)
     }
 
     #[test]
