@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, too")]
 
 use proem::cli::{Cli, parse};
+#[cfg(feature = "net")]
+use proem::config::plan::{GroupPlan, HeaderPart, VerifyPlan, VerifyWhat};
 use proem::config::plan::{Plan, ReloadChoice, ReloadPlan, TargetPlan};
 use proem::config::{Mode, resolve_in};
 use proem::error::Failure;
@@ -436,6 +438,92 @@ fn reloads_and_how_often() {
     assert!(complaint.starts_with("--template: template `a` uses the source `app`"), "{complaint}");
 }
 
+/// What follows a publish, and when, of a template or of a group.
+#[cfg(feature = "net")]
+#[test]
+fn verify_post_and_timing() {
+    let case = Case::toml(
+        r#"
+settle = "1s"
+settle_max = "9s"
+splay = "10s"
+[template.a]
+from = "a"
+to = "/a"
+reload = { post = "https://${HOST}:8443/-/reload?x", method = "PUT", headers = { A = "b {file:/t}" }, expect = [200, "3xx"] }
+verify = { probe = "tcp:127.0.0.1:80" }
+[template.b]
+from = "b"
+to = "/b"
+group = "b"
+[group.b]
+reload = "restart"
+verify = { run = ["smoke", "test"], within = "30s" }
+settle = "2s"
+settle_max = "3s"
+splay = "0s"
+"#,
+    )
+    .env("HOST", "h.test");
+    let groups = case.plan(&[]).groups;
+    let times = |group: &GroupPlan| (group.settle.as_secs(), group.settle_max.as_secs(), group.splay.as_secs());
+    assert_eq!(groups.iter().map(times).collect::<Vec<_>>(), [(1, 9, 10), (2, 3, 0)]);
+    let [ReloadPlan::Post(post)] = groups[0].reloads() else { panic!("{:?}", groups[0].reload) };
+    assert_eq!((post.secure, post.host.as_str(), post.port), (true, "h.test", 8443));
+    assert_eq!((post.method.as_str(), post.path.as_str()), ("PUT", "/-/reload?x"));
+    assert_eq!((post.written.as_str(), post.timeout.as_secs()), ("https://${HOST}:8443/-/reload?…", 10));
+    assert_eq!(post.expect, [(200, 200), (300, 399)]);
+    let parts = vec![HeaderPart::Text("b ".into()), HeaderPart::File("/t".into())];
+    assert_eq!(post.headers, [("A".to_owned(), parts)]);
+    let probe = groups[0].verify.as_ref().unwrap();
+    assert!(matches!(&probe.what, VerifyWhat::Probe(probe) if probe.text == "tcp:127.0.0.1:80"));
+    assert_eq!(probe.within, Duration::from_secs(10));
+    let run =
+        VerifyPlan { what: VerifyWhat::Run(vec!["smoke".into(), "test".into()]), within: Duration::from_secs(30) };
+    assert_eq!(groups[1].verify, Some(run));
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn mistakes_in_what_follows_a_publish() {
+    for (written, wanted) in [
+        ("reload = { timeout = \"1s\" }", "`reload` has neither `run` nor `post`"),
+        ("reload = { run = [\"a\"], post = \"http://h\" }", "`reload` has both `run` and `post`"),
+        ("reload = { run = [\"a\"], expect = 200 }", "`expect` belongs to `post`, not to `run`"),
+        ("reload = { pots = \"http://h\" }", "unknown key `pots`\n  hint: did you mean `post`?"),
+        ("reload = { post = \"http://u:${SECRET}@h\" }", "`post` is no URL that a request can be sent to"),
+        ("reload = { post = \"http://h\", method = \"PSOT\" }", "`method` is `PSOT`: this is not known"),
+        ("reload = { post = \"http://h\", expect = 99 }", "`expect` is no HTTP status"),
+        ("reload = { post = \"http://h\", expect = [] }", "`expect` names no status"),
+        ("reload = { post = \"http://h\", headers = \"A: b\" }", "`headers` is a string, not a table"),
+        ("reload = { post = \"http://h\", headers = { \"a b\" = \"c\" } }", "`a b` is no name of a header"),
+        ("reload = { post = \"http://h\", headers = { Host = \"c\" } }", "the header `Host` is proem's to send"),
+        ("reload = { post = \"http://h\", headers = { A = \"{file:t}\" } }", "the header `A` names a file that is not"),
+        ("reload = \"HUP\"\nverify = \"http://h\"", "`verify` is a string, not a table"),
+        ("reload = \"HUP\"\nverify = { within = \"1s\" }", "`verify` tries nothing: it has neither `probe` nor `run`"),
+        ("reload = \"HUP\"\nverify = { probe = \"tcp:h:1\", run = [\"a\"] }", "`verify` has both `probe` and `run`"),
+        ("reload = \"HUP\"\nverify = { probe = \"h:1\" }", "probe `h:1` cannot be used"),
+        ("reload = \"HUP\"\nverify = { run = [\"a\"], within = \"0s\" }", "`within` leaves no time"),
+        ("reload = \"HUP\"\nverify = { run = [\"a\"], timeout = \"1s\" }", "unknown key `timeout`"),
+        ("reload = \"exit\"\nverify = { run = [\"a\"] }", "`verify` never runs: `reload` is `exit`"),
+        ("reload = \"HUP\"\nsettle = \"2s\"\nsettle_max = \"1s\"", "`settle_max` is shorter than `settle`"),
+        ("group = \"g\"\nverify = { run = [\"a\"] }", "`verify` belongs to the group `g`"),
+    ] {
+        let toml = "[group.g]\n[template.g2]\nfrom = \"g\"\nto = \"/g\"\ngroup = \"g\"\n";
+        let case = Case::toml(&format!("{toml}[template.x]\nfrom = \"x\"\nto = \"/x\"\n{written}\n"));
+        let said = case.env("SECRET", "s3cret").mistakes(&[]);
+        assert!(said.contains(wanted) && !said.contains("s3cret"), "{written}:\n{said}");
+        assert_eq!(said.matches("proem.toml").count(), 1, "{written}:\n{said}");
+    }
+}
+
+#[cfg(not(feature = "net"))]
+#[test]
+fn a_post_needs_the_network() {
+    let case = Case::toml("[template.x]\nfrom = \"x\"\nto = \"/x\"\nreload = { post = \"http://h\" }\n");
+    assert!(case.mistakes(&[]).contains("`post` needs the network, and this proem was built without it"));
+}
+
 #[test]
 fn render_has_no_process() {
     let case = Case::new();
@@ -445,8 +533,8 @@ fn render_has_no_process() {
     let failure = case.resolve(&["render", "--watch", "-t", "/a:/b:HUP", "-t", "/c:/d:exit"]).unwrap_err();
     assert_eq!(
         failure.to_string(),
-        "--template: `reload` is `HUP`: `render --watch` runs no process\n  hint: reload by { run = [\"PROGRAM\"] } or \
-         \"none\", or run the process under `proem run`"
+        "--template: `reload` is `HUP`: `render --watch` runs no process\n  hint: reload by { run = [\"PROGRAM\"] }, \
+         { post = \"http://…\" } or \"none\", or run the process under `proem run`"
     );
 }
 

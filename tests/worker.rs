@@ -11,9 +11,16 @@ mod inputs;
 mod life;
 #[path = "worker/owed.rs"]
 mod owed;
+#[cfg(feature = "net")]
+#[path = "worker/posts.rs"]
+mod posts;
 #[path = "worker/reloads.rs"]
 mod reloads;
+#[path = "worker/splays.rs"]
+mod splays;
 mod support;
+#[path = "worker/verify.rs"]
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use super::known::GROUP;
 use super::plan::{GroupPlan, ReloadPlan};
 use super::read::Reader;
-use super::reload::Together;
+use super::reload::{Together, settle};
 use super::templates::Read;
 use super::tree::{Spot, Table};
 use crate::nearest::nearest;
@@ -23,35 +23,31 @@ pub struct Defaults {
     pub settle_max: Option<Duration>,
     /// `throttle`.
     pub throttle: Option<Duration>,
+    /// `splay`.
+    pub splay: Duration,
 }
 
 impl Defaults {
     /// Reads them.
     pub fn read(reader: &mut Reader<'_>, root: &Table) -> Defaults {
-        let settle = reader.duration(root, "settle").unwrap_or_default();
-        let settle_max = reader.duration(root, "settle_max");
-        if let (Some(max), Some(item)) = (settle_max, root.get("settle_max"))
-            && max < settle
-        {
-            reader.wrong(
-                item.spot,
-                "`settle_max` is shorter than `settle`",
-                "it bounds `settle`; the default is 4 × it",
-            );
-        }
-        Defaults { settle, settle_max, throttle: reader.duration(root, "throttle") }
+        let (settle, settle_max) = settle(reader, root);
+        let (throttle, splay) = (reader.duration(root, "throttle"), reader.duration(root, "splay"));
+        Defaults { settle: settle.unwrap_or_default(), settle_max, throttle, splay: splay.unwrap_or_default() }
     }
 
     fn group(&self, name: String, members: Vec<Read>, together: Together) -> GroupPlan {
         let settle = together.settle.unwrap_or(self.settle);
+        let settle_max = together.settle_max.or(self.settle_max);
         let mut group = GroupPlan {
             name,
             templates: members.into_iter().map(|read| read.plan).collect(),
             check: together.check.map(|(check, _)| check),
             reload: together.reload,
+            verify: together.verify,
             settle,
-            settle_max: self.settle_max.map_or(settle.saturating_mul(4), |max| max.max(settle)),
+            settle_max: settle_max.map_or(settle.saturating_mul(4), |max| max.max(settle)),
             throttle: THROTTLE,
+            splay: together.splay.unwrap_or(self.splay),
         };
         let heavy = |reload: &ReloadPlan| matches!(reload, ReloadPlan::Restart { .. } | ReloadPlan::Exit);
         let default = if group.reloads().iter().any(heavy) { THROTTLE_RESTART } else { THROTTLE };

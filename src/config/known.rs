@@ -10,6 +10,7 @@ pub const TOP: &[&str] = &[
     "settle",
     "settle_max",
     "throttle",
+    "splay",
     "template_dir",
     "state_dir",
     "worker_memory",
@@ -32,11 +33,14 @@ pub const TEMPLATE: &[&str] = &[
     "check",
     "check_timeout",
     "reload",
+    "verify",
     "settle",
+    "settle_max",
     "throttle",
+    "splay",
 ];
 /// Keys of `[group.NAME]`: those that belong to all of a group's templates together.
-pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "settle", "throttle"];
+pub const GROUP: &[&str] = &["check", "check_timeout", "reload", "verify", "settle", "settle_max", "throttle", "splay"];
 /// Keys of `[process.NAME]`.
 pub const PROCESS: &[&str] = &[
     "command",
@@ -67,7 +71,11 @@ pub const PROCESS: &[&str] = &[
     "drain",
 ];
 /// Keys of a `reload` that is a table.
-pub const RELOAD: &[&str] = &["run", "timeout"];
+pub const RELOAD: &[&str] = &["run", "post", "method", "headers", "expect", "timeout"];
+/// Those of them that say how to `post`.
+pub const POST: &[&str] = &["method", "headers", "expect"];
+/// Keys of `verify`.
+pub const VERIFY: &[&str] = &["probe", "run", "within"];
 /// Keys of `[store.NAME]` for the kind `consul`, beside `kind`.
 pub const CONSUL: &[&str] =
     &["address", "token", "token_file", "ca_file", "cert_file", "key_file", "tls_server_name", "insecure", "namespace"];
@@ -163,7 +171,7 @@ mod tests {
         assert_eq!(documented("Top level"), TOP);
         // The values of `reload` stand in a table of their own.
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
-        assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD].concat());
+        assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD, VERIFY].concat());
         assert_eq!(documented("Groups"), GROUP);
         assert_eq!(documented("Process"), PROCESS);
         assert_eq!(documented("Stores"), [&["kind"], CONSUL].concat());

@@ -14,6 +14,7 @@ mod groups;
 pub mod known;
 pub mod options;
 pub mod plan;
+mod post;
 mod process;
 pub mod read;
 mod reload;
@@ -21,6 +22,7 @@ mod sources;
 mod templates;
 pub mod tree;
 pub mod units;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Complaint, Failure};

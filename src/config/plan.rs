@@ -94,12 +94,16 @@ pub struct GroupPlan {
     pub check: Option<CheckPlan>,
     /// What is told to whom after the files changed.
     pub reload: ReloadChoice,
+    /// What must succeed after that, so that the new files stay.
+    pub verify: Option<VerifyPlan>,
     /// Quiet time before a change is published.
     pub settle: Duration,
     /// The longest that `settle` may put a publish off.
     pub settle_max: Duration,
     /// At most one publish in this time, the first at once, the last never lost.
     pub throttle: Duration,
+    /// Restarts and exits wait for a random part of this, so that a fleet does not restart at once.
+    pub splay: Duration,
 }
 
 /// A template and the target it becomes.
@@ -167,6 +171,24 @@ impl CheckPlan {
     }
 }
 
+/// What must succeed after a reload: tried again and again, until it does or the time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyPlan {
+    /// What is tried.
+    pub what: VerifyWhat,
+    /// For how long, counted from the end of the reload; then the previous content comes back.
+    pub within: Duration,
+}
+
+/// What a verify tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerifyWhat {
+    /// Something must be up.
+    Probe(crate::probe::Probe),
+    /// A command must exit with 0. No shell.
+    Run(Vec<String>),
+}
+
 /// Whether the user said what follows a change of a group's files. Which sources a template uses is known only after
 /// the template was loaded, so it is there that [`ReloadChoice::Unstated`] with a watched source becomes a mistake
 /// ([`GroupPlan::unstated_reload`]).
@@ -226,6 +248,52 @@ pub enum ReloadPlan {
         /// Then TERM, and KILL.
         timeout: Duration,
     },
+    /// Send an HTTP request.
+    Post(PostPlan),
+}
+
+/// An HTTP request that tells somebody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostPlan {
+    /// The URL as written, before references were expanded (which may be secret): for messages.
+    pub written: String,
+    /// Whether it is `https:`.
+    pub secure: bool,
+    /// Name or address; IPv6 in brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path and query, percent-encoded; begins with `/`.
+    pub path: String,
+    /// `POST`, `PUT`…
+    pub method: String,
+    /// Name → what the value is put together from.
+    pub headers: Vec<(String, Vec<HeaderPart>)>,
+    /// The statuses, inclusive ranges, that mean that it is done.
+    pub expect: Vec<(u16, u16)>,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for PostPlan {
+    /// Without headers and the expanded URL: they may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostPlan")
+            .field("method", &self.method)
+            .field("written", &self.written)
+            .field("expect", &self.expect)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A part of a header's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderPart {
+    /// This text.
+    Text(String),
+    /// The content of a file, read at each try.
+    File(PathBuf),
 }
 
 /// How a process's readiness is found out by the worker.

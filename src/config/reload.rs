@@ -1,8 +1,8 @@
-//! What follows a publish: `check` and `reload`, of a template or of a group.
+//! What follows a publish: `check`, `reload` and when, of a template or of a group.
 
 use super::Mode;
-use super::known::RELOAD;
-use super::plan::{CheckPlan, ReloadChoice, ReloadPlan};
+use super::known::{POST, RELOAD};
+use super::plan::{CheckPlan, ReloadChoice, ReloadPlan, VerifyPlan};
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Spot, Table};
 use crate::os::signals;
@@ -18,10 +18,16 @@ pub struct Together {
     pub check: Option<(CheckPlan, Spot)>,
     /// `reload`.
     pub reload: ReloadChoice,
+    /// `verify`.
+    pub verify: Option<VerifyPlan>,
     /// `settle`, where it is stated here.
     pub settle: Option<Duration>,
+    /// `settle_max`, where it is stated here.
+    pub settle_max: Option<Duration>,
     /// `throttle`, where it is stated here.
     pub throttle: Option<Duration>,
+    /// `splay`, where it is stated here.
+    pub splay: Option<Duration>,
 }
 
 impl Together {
@@ -35,13 +41,24 @@ impl Together {
             let spot = table.get("check").map_or(Spot { origin: 0, line: 0, column: 0 }, |item| item.spot);
             (CheckPlan { command, timeout: timeout.unwrap_or(COMMAND_TIMEOUT) }, spot)
         });
-        Together {
-            check,
-            reload: table.get("reload").map_or(ReloadChoice::Unstated, |item| choice(reader, item, mode)),
-            settle: reader.duration(table, "settle"),
-            throttle: reader.duration(table, "throttle"),
-        }
+        let reload = table.get("reload").map_or(ReloadChoice::Unstated, |item| choice(reader, item, mode));
+        let verify = super::verify::verify(reader, table, &reload);
+        let (settle, settle_max) = settle(reader, table);
+        let (throttle, splay) = (reader.duration(table, "throttle"), reader.duration(table, "splay"));
+        Together { check, reload, verify, settle, settle_max, throttle, splay }
     }
+}
+
+/// `settle` and `settle_max` of a table, whichever it states.
+pub fn settle(reader: &mut Reader<'_>, table: &Table) -> (Option<Duration>, Option<Duration>) {
+    let (settle, settle_max) = (reader.duration(table, "settle"), reader.duration(table, "settle_max"));
+    if let (Some(max), Some(item)) = (settle_max, table.get("settle_max"))
+        && settle.is_some_and(|settle| max < settle)
+    {
+        let hint = "it bounds `settle`; the default is 4 × it";
+        reader.wrong(item.spot, "`settle_max` is shorter than `settle`", hint);
+    }
+    (settle, settle_max)
 }
 
 /// One reload, or a list of them.
@@ -78,10 +95,25 @@ fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<Re
         }
         Raw::Table(table) => {
             reader.only(table, RELOAD);
-            if table.get("run").is_none() {
-                let hint = "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }`";
-                reader.wrong(item.spot, "`reload` runs nothing: it has no `run`", hint);
+            let (run, post) = (table.get("run").is_some(), table.get("post").is_some());
+            if !run && !post && table.in_order().iter().any(|(key, _)| !RELOAD.contains(key)) {
+                // A slip of the pen, which was reported.
                 return None;
+            }
+            if run == post {
+                let what = if run { "has both `run` and `post`" } else { "has neither `run` nor `post`" };
+                let hint =
+                    "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }` or `{ post = \"http://…\" }`; several make a list";
+                reader.wrong(item.spot, format!("`reload` {what}"), hint);
+                return None;
+            }
+            if post {
+                return Some(vec![ReloadPlan::Post(super::post::post(reader, table)?)]);
+            }
+            for key in POST {
+                if let Some(item) = table.get(key) {
+                    reader.wrong(item.spot, format!("`{key}` belongs to `post`, not to `run`"), "remove it");
+                }
             }
             let timeout = reader.duration(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
             Some(vec![ReloadPlan::Run { command: reader.command(table, "run")?, timeout }])
@@ -91,7 +123,7 @@ fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<Re
             reader.wrong(
                 item.spot,
                 message,
-                "write \"HUP\", \"restart\", \"exit\", \"none\" or { run = [\"PROGRAM\"] }",
+                "write \"HUP\", \"restart\", \"exit\", \"none\", { run = [\"PROGRAM\"] } or { post = \"http://…\" }",
             );
             None
         }
@@ -125,7 +157,7 @@ fn word(reader: &mut Reader<'_>, text: &str, written: &str, spot: Spot, mode: Mo
         return None;
     };
     if mode == Mode::RenderWatch {
-        let hint = "reload by { run = [\"PROGRAM\"] } or \"none\", or run the process under `proem run`";
+        let hint = "reload by { run = [\"PROGRAM\"] }, { post = \"http://…\" } or \"none\", or run the process under `proem run`";
         reader.wrong(spot, format!("`reload` is `{written}`: `render --watch` runs no process"), hint);
         return None;
     }

@@ -3,7 +3,8 @@
 use super::resolve::{ForHttp, Resolver};
 use super::tls::{self, Tls, Verify};
 use crate::error::Complaint;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -125,6 +126,11 @@ impl Client {
         })
     }
 
+    /// A client of one's own, for a runtime that nobody else uses.
+    pub fn own(address: Address, tls: Tls) -> Client {
+        Client { address, tls, inner: Mutex::new(None) }
+    }
+
     /// Where it connects to.
     pub fn address(&self) -> &Address {
         &self.address
@@ -162,6 +168,20 @@ impl Client {
             }
         }
         Ok(Answer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
+    }
+
+    /// A request of any method without a body: the status of its answer, whose body is not read. `path` as in
+    /// [`Client::get`].
+    pub async fn ask(&self, method: &str, path: &str, mut headers: HeaderMap) -> Result<u16, NoAnswer> {
+        let client = self.client().map_err(|complaint| no_answer(Cause::Files, complaint.message))?;
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| no_answer(Cause::Other, format!("`{method}` is no HTTP method")))?;
+        if !matches!(method, Method::GET | Method::HEAD) {
+            // RFC 9110, 8.6: a method that anticipates content says that there is none.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let request = client.request(method, self.url(path)).headers(headers).send();
+        request.await.map(|answer| answer.status().as_u16()).map_err(|error| explain(&error))
     }
 
     fn url(&self, path: &str) -> String {

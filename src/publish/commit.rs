@@ -31,34 +31,36 @@ pub enum AfterError {
     Mixed,
 }
 
-/// A group whose new contents are in place, and can still be taken back where it has an after-rename check or several
-/// files.
+/// A group whose new contents are in place, and can still be taken back where it has an after-rename check, a verify or
+/// several files.
 ///
 /// Dropped after [`Committed::checked`], its kept files go and its journal stays, which says that the reload is owed: a
 /// newer publish of the group overtakes it so. Dropped before, everything stays for [`super::recover()`].
 #[derive(Debug)]
 pub struct Committed {
-    files: Vec<Held>,
-    targets: Vec<PathBuf>,
-    journal: Option<Journal>,
-    record: Record,
-    reached: Reached,
+    pub(super) files: Vec<Held>,
+    pub(super) targets: Vec<PathBuf>,
+    pub(super) journal: Option<Journal>,
+    pub(super) record: Record,
+    pub(super) reached: Reached,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
+pub(super) enum Reached {
     Committed,
     Checked,
+    /// A verify refused it: it is being taken back.
+    Refused,
 }
 
 /// A target and its old content.
 #[derive(Debug)]
-struct Held {
-    asked: PathBuf,
-    dir: Arc<Dir>,
-    name: OsString,
-    elsewhere: Option<Arc<Dir>>,
-    kept: Kept,
+pub(super) struct Held {
+    pub(super) asked: PathBuf,
+    pub(super) dir: Arc<Dir>,
+    pub(super) name: OsString,
+    pub(super) elsewhere: Option<Arc<Dir>>,
+    pub(super) kept: Kept,
 }
 
 impl Staged {
@@ -222,18 +224,30 @@ impl Committed {
     /// The old files come back; a target that did not exist is removed. Nothing was kept of a lone file without a check
     /// after its rename: then nothing changes. On an error old and new are mixed, and [`super::recover()`] tries again.
     pub fn roll_back(mut self) -> Result<(), PublishError> {
-        if self.reached == Reached::Checked
-            && let Some(journal) = &self.journal
-        {
+        self.undo()
+    }
+
+    /// The same; after an error it can be called again, and goes on with what is left to do.
+    pub fn undo(&mut self) -> Result<(), PublishError> {
+        if self.reached != Reached::Checked {
+            return self.take_back(self.files.len());
+        }
+        self.reached = Reached::Refused;
+        if let Some(journal) = self.journal.take() {
             // From here on a crash must undo; and whoever was told of the new files must be told of the old.
             self.record.phase = Phase::CommitThenCheck;
             self.record.owed = true;
-            let beside = self.targets.first().map_or(Path::new("/"), PathBuf::as_path);
-            journal.replace(&self.record).map_err(|e| PublishError::write(beside, &e))?;
+            match journal.replace(&self.record) {
+                Ok(()) => self.journal = Some(journal),
+                // A full disk must not keep content that was refused in place, and a rename needs no room. Without a
+                // journal only a crash between these renames leaves the group mixed.
+                Err(e) => {
+                    crate::warn!("failed to write a journal of {}: {}", self.list(), super::reason(&e));
+                    let _ = journal.remove();
+                }
+            }
         }
-        self.reached = Reached::Committed;
-        let all = self.files.len();
-        self.take_back(all)
+        self.take_back(self.files.len())
     }
 
     /// The reload is done, or there is none: journal and kept files go.
@@ -250,9 +264,12 @@ impl Committed {
     /// Takes the first `put` files back, and the next one if it may be half written in place.
     fn take_back(&mut self, put: usize) -> Result<(), PublishError> {
         let mut failure = None;
-        for (index, held) in self.files.iter().enumerate().take(put + 1).rev() {
-            if let Err(e) = held.restore(index < put) {
-                failure.get_or_insert(PublishError::write(&held.asked, &e));
+        for (index, held) in self.files.iter_mut().enumerate().take(put + 1).rev() {
+            match held.restore(index < put) {
+                Ok(()) => held.kept = Kept::Not,
+                Err(e) => {
+                    failure.get_or_insert(PublishError::write(&held.asked, &e));
+                }
             }
         }
         if let Some(error) = failure {
@@ -286,10 +303,7 @@ impl Committed {
 
     fn drop_kept(&mut self) {
         for held in &mut self.files {
-            if let Kept::Aside(kept) = std::mem::replace(&mut held.kept, Kept::Not) {
-                // Nobody reads it; what cannot be removed is swept at the next start.
-                let _ = held.elsewhere.as_deref().unwrap_or(&held.dir).remove(&kept);
-            }
+            held.drop_kept();
         }
     }
 
@@ -317,14 +331,23 @@ impl Held {
         }
     }
 
+    /// Where the kept file is.
+    pub(super) fn aside(&self) -> &Dir {
+        self.elsewhere.as_deref().unwrap_or(&self.dir)
+    }
+
+    pub(super) fn drop_kept(&mut self) {
+        if let Kept::Aside(kept) = std::mem::replace(&mut self.kept, Kept::Not) {
+            // Nobody reads it; what cannot be removed is swept at the next start.
+            let _ = self.aside().remove(&kept);
+        }
+    }
+
     fn restore(&self, put: bool) -> io::Result<()> {
         match &self.kept {
             Kept::Absent if put => self.dir.remove(&self.name),
             Kept::Absent | Kept::Not => Ok(()),
-            Kept::Aside(kept) => {
-                let aside = self.elsewhere.as_deref().unwrap_or(&self.dir);
-                in_place::put(aside, kept, &self.dir, &self.name).map(|_: How| ())
-            }
+            Kept::Aside(kept) => in_place::put(self.aside(), kept, &self.dir, &self.name).map(|_: How| ()),
             Kept::Memory(old) => in_place::write(&self.dir.file(&self.name, OFlag::O_RDWR)?, old),
         }
     }

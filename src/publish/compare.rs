@@ -8,6 +8,7 @@ use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::source::Retry;
 use nix::unistd::{Gid, Uid};
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -34,7 +35,7 @@ pub struct Changes {
 pub(super) enum Undo {
     /// One rename is its own transaction.
     Nothing,
-    /// Old files and a journal: several files change, or a check comes after the rename.
+    /// Old files and a journal: several files change, a check comes after the rename, or a verify after the reload.
     Journal {
         /// A check after the rename may refuse: what is not known to be checked is undone, not finished.
         check_to_come: bool,
@@ -106,7 +107,8 @@ impl Changes {
         let check_to_come = group.check.as_ref().is_some_and(|check| !check.on_staged()) && !files.is_empty();
         // A journal that is there (an owed reload, a mixed group) must not outlive the content that it tells of.
         let replaces = !files.is_empty() && !journal.find().is_empty();
-        let undo = if check_to_come || files.len() > 1 || replaces {
+        let verify_to_come = group.verify.is_some() && !files.is_empty();
+        let undo = if check_to_come || verify_to_come || files.len() > 1 || replaces {
             for file in files.iter_mut().filter(|file| file.exists) {
                 let old = open(&file.target).and_then(Fingerprint::of_reader);
                 file.old = Some(old.map_err(|e| PublishError::write(&file.asked, &e))?);
@@ -128,6 +130,11 @@ impl Changes {
     /// The targets whose content differs, as configured.
     pub fn targets(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.asked.as_path())
+    }
+
+    /// Each resolved target whose content differs, and what it would be: to tell what a verify refused.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Fingerprint> {
+        self.files.iter().map(|file| (file.target.clone(), Fingerprint::of(&file.content))).collect()
     }
 
     /// Of what would be published: to remember what was refused until an input changes.

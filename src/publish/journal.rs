@@ -36,6 +36,9 @@ pub(super) enum Phase {
     Commit,
     /// In place and checked; the reload is owed.
     Checked,
+    /// In place and told; whether the processes do well with it is being verified. (The last: a journal may be older
+    /// than this binary.)
+    Verifying,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,7 +219,7 @@ pub fn remember_owed(group: &GroupPlan, state_dir: Option<&Path>) -> Result<(), 
 /// [`recover`](super::recover()) recorded.
 pub fn forget_owed(group: &GroupPlan, state_dir: Option<&Path>) {
     for (journal, record) in Place::of(group, state_dir).find() {
-        if record.phase == Phase::Checked {
+        if matches!(record.phase, Phase::Checked | Phase::Verifying) {
             // One that cannot be removed costs one more reload after the next start.
             let _ = journal.remove();
         }

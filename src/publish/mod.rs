@@ -1,8 +1,8 @@
 //! Publish: compare, stage, check, commit, roll back. What is promised and where it is weaker: `docs/design/publish.md`.
 //!
 //! The worker drives a group through steps, each a type that consumes the former:
-//! [`Changes::compare`] → [`Changes::stage`] → [`Staged::commit`] → [`Committed::checked`] → [`Committed::finish`], or
-//! [`Committed::roll_back`] where a check refused. They block on file I/O only: commands run elsewhere ([`command`]),
+//! [`Changes::compare`] → [`Changes::stage`] → [`Staged::commit`] → [`Committed::checked`] → ([`Committed::verifying`] →)
+//! [`Committed::finish`], or [`Committed::roll_back`] where a check or a verify refused. They block on file I/O only: commands run elsewhere ([`command`]),
 //! and nothing here knows of sources, processes or time.
 
 pub mod command;
@@ -18,13 +18,14 @@ mod recover;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use commit::{AfterError, CommitError, Committed};
 pub use compare::Changes;
 pub use fingerprint::Fingerprint;
 pub use format_check::malformed;
 pub use journal::{forget_owed, remember_owed};
-pub use recover::{Outcome, Recovered, recover};
+pub use recover::{Outcome, Recovered, recover, recover_unverified};
 pub use stage::Staged;
 
 use crate::config::plan::{OwnerPlan, TemplatePlan};

@@ -25,6 +25,17 @@ pub struct Recovered {
     pub outcome: Outcome,
     /// Its reload is owed, until [`super::forget_owed`].
     pub reload_owed: bool,
+    /// It is new, and was not verified yet: journal and kept files are still there for [`super::Committed::resume`].
+    pub unverified: bool,
+}
+
+/// What becomes of a publish that is in place, and was not verified when everything stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unverified {
+    /// It is verified again: those who were told of it still run.
+    Kept,
+    /// It stays: what runs next starts on it.
+    Accepted,
 }
 
 /// Whether an interrupted group is old or new now.
@@ -42,7 +53,18 @@ pub enum Outcome {
 ///
 /// To be called when a worker starts, before anything is rendered. A group that is not in the answer was not
 /// interrupted. It must not run while another proem publishes the same targets.
+///
+/// What was not verified is accepted: whatever starts now starts on these files.
 pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
+    recover_and(plan, state_dir, Unverified::Accepted)
+}
+
+/// The same for a worker that follows another: what was not verified can still be taken back.
+pub fn recover_unverified(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
+    recover_and(plan, state_dir, Unverified::Kept)
+}
+
+fn recover_and(plan: &[GroupPlan], state_dir: Option<&Path>, unverified: Unverified) -> Vec<Recovered> {
     let mut recovered = Vec::new();
     let mut sweep = Sweep::default();
     let mut resolver = Resolver::default();
@@ -61,8 +83,11 @@ pub fn recover(plan: &[GroupPlan], state_dir: Option<&Path>) -> Vec<Recovered> {
                 }
                 known
             });
-            let one = settle(group, &journal, &record);
+            let one = settle(group, &journal, &record, unverified);
             sweep.spare |= matches!(one.outcome, Outcome::Mixed(_));
+            if one.unverified {
+                sweep.kept.extend(record.entries.iter().filter_map(|entry| entry.kept.clone()));
+            }
             recovered.push(one);
         }
         for target in &targets {
@@ -95,7 +120,7 @@ fn is_known(entry: &Entry, targets: &BTreeSet<PathBuf>, state_dir: Option<&Path>
         && ours(&entry.kept)
 }
 
-fn settle(group: &GroupPlan, journal: &Journal, record: &Record) -> Recovered {
+fn settle(group: &GroupPlan, journal: &Journal, record: &Record, unverified: Unverified) -> Recovered {
     let all = |each: fn(&Entry) -> io::Result<()>| {
         record.entries.iter().try_for_each(|entry| {
             each(entry)
@@ -103,7 +128,7 @@ fn settle(group: &GroupPlan, journal: &Journal, record: &Record) -> Recovered {
         })
     };
     let outcome = match record.phase {
-        Phase::Checked => Outcome::Finished,
+        Phase::Checked | Phase::Verifying => Outcome::Finished,
         Phase::Commit if all(finish).is_ok() => Outcome::Finished,
         Phase::Commit | Phase::CommitThenCheck => match all(undo) {
             Ok(()) => Outcome::Undone,
@@ -111,11 +136,20 @@ fn settle(group: &GroupPlan, journal: &Journal, record: &Record) -> Recovered {
         },
     };
     let reload_owed = match &outcome {
-        Outcome::Finished => true,
+        Outcome::Finished => record.phase != Phase::Verifying,
         Outcome::Undone | Outcome::Mixed(_) => record.owed,
     };
+    let unverified = unverified == Unverified::Kept
+        && outcome == Outcome::Finished
+        && group.verify.is_some()
+        && !record.entries.is_empty()
+        && record.entries.iter().all(|entry| is_restorable(entry).unwrap_or(false));
     let settled = match (&outcome, reload_owed) {
         (Outcome::Mixed(_), _) => Ok(()),
+        (_, owed) if unverified => {
+            let phase = if owed { Phase::Checked } else { Phase::Verifying };
+            journal.replace(&Record { phase, ..record.clone() })
+        }
         // Owed until it is done, over another crash too.
         (_, true) => journal.replace(&Record { phase: Phase::Checked, owed: true, entries: Vec::new() }),
         (_, false) => journal.remove(),
@@ -123,7 +157,7 @@ fn settle(group: &GroupPlan, journal: &Journal, record: &Record) -> Recovered {
     if let Err(e) = settled {
         crate::warn!("group `{}`: failed to settle its journal: {}", group.name, reason(&e));
     }
-    Recovered { group: group.name.clone(), outcome, reload_owed }
+    Recovered { group: group.name.clone(), outcome, reload_owed, unverified }
 }
 
 struct Open<'a> {
@@ -180,6 +214,15 @@ fn undo(entry: &Entry) -> io::Result<()> {
     }
 }
 
+/// Whether a roll-back would find what it needs.
+fn is_restorable(entry: &Entry) -> io::Result<bool> {
+    match (entry.old, &entry.kept) {
+        (None, _) => Ok(true),
+        (old, Some(kept)) => Ok(fingerprint(&Dir::open(Path::new(&entry.aside))?, kept)? == old),
+        (Some(_), None) => Ok(false),
+    }
+}
+
 /// `None`: there is no such file.
 fn fingerprint(dir: &Dir, name: &OsStr) -> io::Result<Option<Fingerprint>> {
     match dir.stat(name)? {
@@ -195,6 +238,8 @@ struct Sweep {
     dirs: BTreeMap<OsString, Swept>,
     /// A group is mixed: what was kept for it may be of use to a person.
     spare: bool,
+    /// Kept for a verify that is to come.
+    kept: BTreeSet<OsString>,
 }
 
 /// A directory, and what leftovers there may belong to.
@@ -234,7 +279,7 @@ impl Sweep {
             let path = Path::new(&path);
             let (Ok(dir), Ok(entries)) = (Dir::open(path), std::fs::read_dir(path)) else { continue };
             for name in entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())) {
-                let may_be_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+                let may_be_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && !self.kept.contains(&name);
                 if may_be_ours && names.iter().any(|target| is_ours(&name, target)) {
                     // One that cannot be removed is in nobody's way.
                     let _ = dir.remove(&name);

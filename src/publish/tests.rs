@@ -4,6 +4,7 @@ mod crashes;
 mod killed;
 mod mounts;
 mod steps;
+mod verify;
 
 use super::*;
 use crate::config::plan::{CheckPlan, GroupPlan, Place, ReloadChoice, TargetPlan};
@@ -31,6 +32,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
     GroupPlan {
         name: "web".into(),
         templates,
+        verify: None,
         check: check.map(|command| CheckPlan {
             command: command.iter().map(|item| (*item).to_owned()).collect(),
             timeout: Duration::from_secs(30),
@@ -39,6 +41,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
         settle: Duration::ZERO,
         settle_max: Duration::ZERO,
         throttle: Duration::ZERO,
+        splay: Duration::ZERO,
     }
 }
 

@@ -19,8 +19,12 @@ pub enum Event {
     Probe(usize, Result<(), Complaint>),
     /// A probe of a process, by name and pid, found something.
     Health(String, i32, Health),
-    /// A check or reload command ended.
+    /// A check, reload or verify command ended.
     Command(u64, CommandResult),
+    /// A try of a verify's probe ended.
+    Verified(u64, Result<(), Complaint>),
+    /// A reload's request was answered as expected, or why not.
+    Posted(u64, Result<(), Complaint>),
     /// Without init: a signal that ends proem.
     Signal(i32),
 }

@@ -2,10 +2,12 @@
 
 use super::schedule::Schedule;
 use super::seen::{Contents, Seen};
+use super::verifying::Verify;
 use crate::config::plan::GroupPlan;
 use crate::publish::{Committed, Fingerprint, Staged};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// A group and where its publishing stands.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub struct Group {
     pub done: bool,
     /// Content that a check refused: not tried again until an input changes it.
     pub refused: Option<Fingerprint>,
+    /// What would change, and to what, if content were published again that a verify refused.
+    pub unwanted: Option<BTreeMap<PathBuf, Fingerprint>>,
+    /// Groups that were in place unverified when a verify refused this one: it may have been for their content.
+    pub beside: BTreeSet<usize>,
     /// What its files are, as far as others are concerned.
     pub files: Files,
     /// init was asked to hold its processes.
@@ -32,8 +38,10 @@ pub struct Group {
     pub seen: Option<Seen>,
     /// What was rendered last.
     pub rendered: Contents,
-    /// Published, and its reload is still owed.
+    /// Published, and its reload is still owed, or its verify goes on.
     pub committed: Option<Committed>,
+    /// What follows when its reload is done.
+    pub then: Then,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
 }
@@ -49,6 +57,15 @@ pub struct What {
     pub several: bool,
     /// Its reload was owed before, for an older publish.
     pub owed_before: bool,
+}
+
+/// What follows a publish that was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing: what was kept goes.
+    Done,
+    /// Whoever was told must do well with it; `committed` is there.
+    Verify,
 }
 
 /// Whether a group's files can be used.
@@ -69,13 +86,15 @@ pub enum Job {
     CheckStaged(u64, Box<Staged>, What),
     /// The check after the renames (the command's id).
     CheckCommitted(u64, Box<Committed>, What),
+    /// Whether what was reloaded does well with the new files.
+    Verify(Verify),
 }
 
 impl Job {
-    /// The command that the job waits for.
-    pub fn command(&self) -> Option<u64> {
+    /// The check that the job waits for.
+    pub fn check(&self) -> Option<u64> {
         match self {
-            Job::Idle => None,
+            Job::Idle | Job::Verify(_) => None,
             Job::CheckStaged(id, ..) | Job::CheckCommitted(id, ..) => Some(*id),
         }
     }
@@ -91,12 +110,15 @@ impl Group {
             job: Job::Idle,
             done: false,
             refused: None,
+            unwanted: None,
+            beside: BTreeSet::new(),
             files: Files::Whole,
             held: false,
             changed: Vec::new(),
             seen: None,
             rendered: Contents::new(),
             committed: None,
+            then: Then::Done,
             remembered: false,
         }
     }

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod group;
 pub mod health;
 mod owed;
+mod post;
 mod publishing;
 pub mod relations;
 pub mod reload;
@@ -21,13 +22,15 @@ pub mod seen;
 pub mod signals;
 mod starting;
 mod templates;
+mod tries;
+mod verifying;
 
 use crate::config::plan::{Plan, SourcePlan};
 use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
-use crate::publish::{Outcome, Recovered};
+use crate::publish::{Committed, Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
@@ -35,7 +38,7 @@ use crate::template::Engine;
 use control::{Control, Init, Reader, Welcome};
 use event::Event;
 use gate::Gate;
-use group::{Files, Group};
+use group::{Files, Group, Job, Then};
 use health::Processes;
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
@@ -163,7 +166,9 @@ impl<'p> Worker<'p> {
             None => (Control::none(), Welcome::default(), None),
         };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
-        let recovered = crate::publish::recover(&plan.groups, plan.state_dir.as_deref());
+        // Where nothing runs yet there is nobody to verify with: what starts, starts on what is there.
+        let recover = if welcome.started { crate::publish::recover_unverified } else { crate::publish::recover };
+        let recovered = recover(&plan.groups, plan.state_dir.as_deref());
         let mixed = mixed(plan, &recovered);
         let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
         if !free.is_empty() {
@@ -237,10 +242,16 @@ impl<'p> Worker<'p> {
                 self.groups[index].files = Files::Mixed;
                 self.groups[index].held = true;
             }
+            if done.unverified {
+                let committed = Committed::resume(&self.plan.groups[index], self.plan.state_dir.as_deref());
+                self.groups[index].then = if committed.is_some() { Then::Verify } else { Then::Done };
+                self.groups[index].committed = committed;
+            }
             if done.reload_owed {
-                self.groups[index].remembered = true;
+                // Else the journal that says so is that of the publish, and goes with it.
+                self.groups[index].remembered = self.groups[index].then == Then::Done;
                 match self.mode {
-                    _ if self.started => self.owe(index),
+                    _ if self.started => self.owe(index, self.plan.groups[index].splay),
                     Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
                     // Nobody stays to try again.
                     Mode::Exec | Mode::Render => self.forgive(index),
@@ -249,9 +260,14 @@ impl<'p> Worker<'p> {
         }
         for name in owed {
             match self.group_named(name) {
-                Some(index) => self.owe(index),
+                Some(index) => self.owe(index, self.plan.groups[index].splay),
                 // The configuration has changed since: nobody is left to be told.
                 None => self.control.tell(&ToInit::Paid(name.clone())),
+            }
+        }
+        for index in 0..self.groups.len() {
+            if self.groups[index].then == Then::Verify && !self.owed.owes(index) {
+                self.verify(index, Instant::now());
             }
         }
         Ok(())
@@ -259,7 +275,7 @@ impl<'p> Worker<'p> {
 
     /// Whether a check runs.
     fn is_checking(&self) -> bool {
-        self.groups.iter().any(|group| group.job.command().is_some())
+        self.groups.iter().any(|group| group.job.check().is_some())
     }
 
     /// Whether a change is to be told: somebody may use the files by now.
@@ -306,6 +322,7 @@ impl<'p> Worker<'p> {
         {
             return Ok(Some(Ended::Failed(failure)));
         }
+        self.verify_due(now);
         Ok(self.nothing_left().then_some(Ended::Done))
     }
 
@@ -316,7 +333,9 @@ impl<'p> Worker<'p> {
             && !self.probes_processes()
             && self.owed.is_empty()
             && self.commands.is_empty()
-            && self.groups.iter().all(|group| group.done && !group.held && group.schedule.due().is_none())
+            && self.groups.iter().all(|group| {
+                group.done && !group.held && matches!(group.job, Job::Idle) && group.schedule.due().is_none()
+            })
             && (!self.mode.watches() || (0..self.sources.len()).all(|source| !self.layers.can_change(source)))
     }
 
@@ -357,7 +376,11 @@ impl<'p> Worker<'p> {
         let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
         let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
         let files = self.files_due.map(|(due, _)| due);
-        [gate, groups, owed, files, self.driver.next_due()].into_iter().flatten().min()
+        let verify = self.groups.iter().filter_map(|group| match &group.job {
+            Job::Verify(verify) => verify.due(),
+            _ => None,
+        });
+        [gate, groups, owed, verify.min(), files, self.driver.next_due()].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -383,6 +406,8 @@ impl<'p> Worker<'p> {
                     return Some(Ended::Failed(failure));
                 }
             }
+            Event::Verified(id, outcome) => self.tried(id, outcome, now),
+            Event::Posted(id, outcome) => self.posted(id, outcome, now),
         }
         None
     }
@@ -440,17 +465,28 @@ impl<'p> Worker<'p> {
         if let Some(pgid) = self.commands.remove(&id) {
             self.control.tell(&ToInit::CommandEnded(pgid));
         }
-        if let Some(index) = self.groups.iter().position(|group| group.job.command() == Some(id)) {
+        if let Some(index) = self.groups.iter().position(|group| group.job.check() == Some(id)) {
             return self.checked(index, result, now);
         }
-        self.reload_command_ended(id, result, now);
+        if !self.verify_command_ended(id, result, now) {
+            self.reload_command_ended(id, result, now);
+        }
         Ok(())
     }
 }
 
 /// Starts a small thread that feeds the loop.
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
-    if let Err(error) = builder(name).spawn(body) {
+    start(builder(name), name, body);
+}
+
+/// The same for one that needs more stack, bytes.
+fn large_thread(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) {
+    start(builder(name).stack_size(stack), name, body);
+}
+
+fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send + 'static) {
+    if let Err(error) = builder.spawn(body) {
         crate::error!("failed to start thread `{name}`: {}", crate::error::reason(&error));
         // The loop cannot do its work without it; init starts a new worker.
         std::process::abort();

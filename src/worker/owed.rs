@@ -1,10 +1,10 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
-use super::group::Files;
+use super::group::{Files, Then};
 use super::relations::concerns;
 use super::reload::{self, Due};
 use super::retry::Retry;
-use super::{Event, Worker};
+use super::{Event, Worker, post};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
@@ -30,6 +30,8 @@ struct Entry {
     publish: u64,
     /// After a failure.
     retry: Option<Retry>,
+    /// Not before then: its share of `splay`, drawn once, and gone when it is over.
+    after: Option<Instant>,
 }
 
 /// The reload being done.
@@ -47,12 +49,13 @@ impl Owed {
         self.entries.is_empty() && self.current.is_none()
     }
 
-    /// When a reload that failed is tried again.
+    /// When a reload that failed is tried again, or one that waits for its share of `splay` is done.
     pub fn due(&self) -> Option<Instant> {
         if self.current.is_some() {
             return None;
         }
-        self.entries.iter().filter_map(|entry| entry.retry).map(|retry| retry.at).min()
+        let paused = self.entries.iter().filter_map(|entry| entry.retry).map(|retry| retry.at);
+        paused.chain(self.entries.iter().filter_map(|entry| entry.after)).min()
     }
 
     /// Whether a reload of this group is owed.
@@ -60,8 +63,14 @@ impl Owed {
         self.entries.iter().any(|entry| entry.group == group)
     }
 
-    /// The group was published: its reloads are owed, and what failed before is overtaken.
-    fn add<'a>(&mut self, group: usize, reloads: impl IntoIterator<Item = &'a ReloadPlan>) {
+    /// The group was published: its reloads are owed, and what failed before is overtaken. Heavy ones that were not owed
+    /// already wait until `after`.
+    fn add<'a>(
+        &mut self,
+        group: usize,
+        reloads: impl IntoIterator<Item = &'a ReloadPlan>,
+        after: impl Fn() -> Option<Instant>,
+    ) {
         self.publishes += 1;
         for reload in reloads {
             let known = self.entries.iter_mut().find(|entry| entry.group == group && entry.reload == *reload);
@@ -69,18 +78,49 @@ impl Owed {
                 (entry.publish, entry.retry) = (self.publishes, None);
                 continue;
             }
-            self.entries.push(Entry { group, reload: reload.clone(), publish: self.publishes, retry: None });
+            let after = if reload::is_heavy(reload) { after() } else { None };
+            self.entries.push(Entry { group, reload: reload.clone(), publish: self.publishes, retry: None, after });
         }
     }
 
-    /// What can be done now: not what is paused after a failure, nor what a paused command of the same group prepares.
+    /// What this group owes waits for nothing: what runs is broken already.
+    pub fn hurry(&mut self, group: usize) {
+        let own: Vec<ReloadPlan> =
+            self.entries.iter().filter(|entry| entry.group == group).map(|entry| entry.reload.clone()).collect();
+        for entry in &mut self.entries {
+            if own.iter().any(|reload| reload::pays(&entry.reload, reload)) {
+                entry.after = None;
+            }
+        }
+    }
+
+    /// Waits that are over are none any more.
+    fn elapse(&mut self, now: Instant) {
+        for entry in &mut self.entries {
+            entry.after.take_if(|after| *after <= now);
+        }
+    }
+
+    /// Whether all that would pay for this waits for its share of `splay`: a restart, and the signals of its process,
+    /// which it swallows. The first restart that is due pays for all.
+    fn is_splayed(&self, entry: &Entry) -> bool {
+        let mut heavy = self
+            .entries
+            .iter()
+            .filter(|other| reload::is_heavy(&other.reload) && reload::pays(&other.reload, &entry.reload));
+        heavy.next().is_some_and(|first| first.after.is_some() && heavy.all(|other| other.after.is_some()))
+    }
+
+    /// What can be done now: not what is paused after a failure, nor what a paused command of the same group prepares,
+    /// nor what waits for its share of `splay`.
     fn ready(&self, now: Instant) -> impl Iterator<Item = &Entry> {
         let paused = move |entry: &Entry| entry.retry.is_some_and(|retry| now < retry.at);
         self.entries.iter().filter(move |entry| {
-            !self.entries.iter().any(|other| {
-                let prepares = matches!(other.reload, ReloadPlan::Run { .. });
-                other.group == entry.group && paused(other) && (prepares || other.reload == entry.reload)
-            })
+            !self.is_splayed(entry)
+                && !self.entries.iter().any(|other| {
+                    let prepares = matches!(other.reload, ReloadPlan::Run { .. });
+                    other.group == entry.group && paused(other) && (prepares || other.reload == entry.reload)
+                })
         })
     }
 
@@ -103,10 +143,13 @@ impl Owed {
 }
 
 impl Worker<'_> {
-    /// A group's files change: its reloads are owed. init remembers that, should this worker die.
-    pub(super) fn owe(&mut self, group: usize) {
+    /// A group's files change: its reloads are owed, restarts after a random part of `splay`. init remembers that, should
+    /// this worker die.
+    pub(super) fn owe(&mut self, group: usize, splay: Duration) {
         let plan = &self.plan.groups[group];
-        self.owed.add(group, plan.reloads());
+        let delay = || reload::delay(splay, crate::source::backoff::random());
+        let after = || (!splay.is_zero()).then(|| Instant::now() + delay());
+        self.owed.add(group, plan.reloads(), after);
         if !plan.reloads().is_empty() {
             self.control.tell(&ToInit::Owe(plan.name.clone()));
         }
@@ -116,7 +159,8 @@ impl Worker<'_> {
     /// concern others.
     pub(super) fn owe_from_before(&mut self, group: usize) {
         let reloads = self.plan.groups[group].reloads();
-        self.owed.add(group, reloads.iter().filter(|reload| matches!(reload, ReloadPlan::Run { .. })));
+        let commands = |reload: &&ReloadPlan| matches!(reload, ReloadPlan::Run { .. } | ReloadPlan::Post(_));
+        self.owed.add(group, reloads.iter().filter(commands), || None);
         if !self.owed.owes(group) {
             self.forgive(group);
         }
@@ -134,8 +178,19 @@ impl Worker<'_> {
         self.settled(group);
     }
 
+    /// What the group owed is done. Where it is to be verified, what was kept stays until then.
+    fn told(&mut self, group: usize, now: Instant) {
+        if self.groups[group].then == Then::Verify {
+            self.verify(group, now);
+            self.control.tell(&ToInit::Paid(self.plan.groups[group].name.clone()));
+            self.groups[group].changed.clear();
+        } else {
+            self.settled(group);
+        }
+    }
+
     /// Nothing is owed for this group any more: neither init nor the disk need remember it.
-    fn settled(&mut self, group: usize) {
+    pub(super) fn settled(&mut self, group: usize) {
         let plan = &self.plan.groups[group];
         self.control.tell(&ToInit::Paid(plan.name.clone()));
         let group = &mut self.groups[group];
@@ -154,6 +209,7 @@ impl Worker<'_> {
         if self.owed.current.is_some() || self.owed.entries.is_empty() || self.is_checking() {
             return None;
         }
+        self.owed.elapse(now);
         let mixed: Vec<usize> =
             (0..self.groups.len()).filter(|&index| self.groups[index].files == Files::Mixed).collect();
         let untouchable = |entry: &Entry| {
@@ -163,7 +219,7 @@ impl Worker<'_> {
                         concerns(self.plan, index).contains(process)
                     }
                     ReloadPlan::Exit => true,
-                    ReloadPlan::Run { .. } => false,
+                    ReloadPlan::Run { .. } | ReloadPlan::Post(_) => false,
                 })
         };
         let ready = self.owed.ready(now).filter(|entry| !untouchable(entry));
@@ -176,6 +232,13 @@ impl Worker<'_> {
             ReloadPlan::Run { command, timeout } => {
                 let changed = self.changed(&due);
                 self.spawn(id, command.clone(), Some(changed.join("\n")), *timeout);
+            }
+            ReloadPlan::Post(plan) => {
+                let (plan, feed) = (plan.clone(), self.sender.clone());
+                super::large_thread("post", post::STACK, move || {
+                    // The loop is gone: so is the process, in a moment.
+                    let _ = feed.send(Event::Posted(id, post::send(&plan)));
+                });
             }
         }
         self.owed.current = Some(Current { id, due, publishes: self.owed.publishes });
@@ -214,9 +277,9 @@ impl Worker<'_> {
     pub(super) fn reloaded(&mut self, id: u64, outcome: Outcome, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         match outcome {
-            Outcome::Done => self.paid(&current, Some(&describe(&current.due.reload))),
+            Outcome::Done => self.paid(&current, Some(&describe(&current.due.reload)), now),
             // It will start on the new files: nothing to tell, nothing owed.
-            Outcome::NotRunning => self.paid(&current, None),
+            Outcome::NotRunning => self.paid(&current, None, now),
             Outcome::Failed(reason) => {
                 let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&current.due.reload)));
                 self.owe_still(&current.due, complaint, now);
@@ -228,25 +291,37 @@ impl Worker<'_> {
     pub(super) fn reload_command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         if result.accepted() {
-            self.paid(&current, Some(&describe(&current.due.reload)));
+            self.paid(&current, Some(&describe(&current.due.reload)), now);
         } else if let ReloadPlan::Run { command, .. } = &current.due.reload {
             self.owe_still(&current.due, result.complaint("reload", command), now);
         }
     }
 
-    fn paid(&mut self, current: &Current, done: Option<&str>) {
+    /// A reload's request was answered, or not.
+    pub(super) fn posted(&mut self, id: u64, outcome: Result<(), Complaint>, now: Instant) {
+        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
+        match outcome {
+            Ok(()) => self.paid(&current, Some(&describe(&current.due.reload)), now),
+            Err(complaint) => self.owe_still(&current.due, complaint, now),
+        }
+    }
+
+    fn paid(&mut self, current: &Current, done: Option<&str>, now: Instant) {
         if let Some(done) = done {
             crate::info!("reloaded {done} ({} changed)", self.changed(&current.due).join(", "));
         }
         for group in self.owed.pay(&current.due, current.publishes) {
-            self.settled(group);
+            self.told(group, now);
         }
     }
 
     fn owe_still(&mut self, due: &Due, complaint: Complaint, now: Instant) {
         self.owed.fail(due, now);
         for &group in &due.groups {
-            if self.owed.owes(group)
+            // A publish that has a journal says so itself.
+            let said = self.groups[group].committed.as_ref().is_some_and(crate::publish::Committed::is_journaled);
+            if !said
+                && self.owed.owes(group)
                 && !std::mem::replace(&mut self.groups[group].remembered, true)
                 && let Err(error) =
                     crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
@@ -308,6 +383,7 @@ fn describe(reload: &ReloadPlan) -> String {
         ReloadPlan::Restart { process } => format!("{process} by restart"),
         ReloadPlan::Exit => "exit".to_owned(),
         ReloadPlan::Run { command, .. } => format!("`{}`", command.join(" ")),
+        ReloadPlan::Post(plan) => format!("`{}`", post::shown(plan)),
     }
 }
 
@@ -335,8 +411,8 @@ mod tests {
     fn a_failing_command_holds_back_its_own_group_only() {
         let now = Instant::now();
         let mut owed = Owed::default();
-        owed.add(0, [&run("a"), &hup()]);
-        owed.add(1, [&hup()]);
+        owed.add(0, [&run("a"), &hup()], || None);
+        owed.add(1, [&hup()], || None);
         owed.fail(&Due { reload: run("a"), groups: vec![0] }, now);
         assert_eq!(ready(&owed, now), [(1, hup())]);
         assert_eq!(owed.pay(&Due { reload: hup(), groups: vec![1] }, 2), [1]);
@@ -347,9 +423,9 @@ mod tests {
     #[test]
     fn a_publish_during_a_reload_is_not_paid_by_it() {
         let mut owed = Owed::default();
-        owed.add(0, [&hup()]);
+        owed.add(0, [&hup()], || None);
         let began = owed.publishes;
-        owed.add(0, [&hup()]);
+        owed.add(0, [&hup()], || None);
         let due = Due { reload: hup(), groups: vec![0] };
         assert!(owed.pay(&due, began).is_empty());
         assert!(owed.owes(0));
@@ -360,10 +436,58 @@ mod tests {
     fn a_newer_publish_overtakes_the_pause_of_a_failure() {
         let now = Instant::now();
         let mut owed = Owed::default();
-        owed.add(0, [&run("a")]);
+        owed.add(0, [&run("a")], || None);
         owed.fail(&Due { reload: run("a"), groups: vec![0] }, now);
         assert!(ready(&owed, now).is_empty());
-        owed.add(0, [&run("a")]);
+        owed.add(0, [&run("a")], || None);
         assert_eq!(ready(&owed, now), [(0, run("a"))]);
+    }
+
+    fn restart() -> ReloadPlan {
+        ReloadPlan::Restart { process: "main".into() }
+    }
+
+    #[test]
+    fn a_share_of_splay_is_drawn_once_and_not_put_off_by_a_newer_publish() {
+        let now = Instant::now();
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
+        let mut owed = Owed::default();
+        owed.add(0, [&run("a"), &restart()], || at(5));
+        // What prepares the restart does not wait.
+        assert_eq!(ready(&owed, now), [(0, run("a"))]);
+        owed.pay(&Due { reload: run("a"), groups: vec![0] }, 1);
+        owed.add(0, [&restart()], || at(60));
+        assert_eq!(owed.due(), at(5));
+        owed.elapse(now + Duration::from_secs(4));
+        assert!(ready(&owed, now).is_empty());
+        owed.elapse(now + Duration::from_secs(5));
+        assert_eq!(ready(&owed, now), [(0, restart())]);
+        assert_eq!(owed.due(), None);
+    }
+
+    #[test]
+    fn one_process_is_restarted_once_and_its_signals_wait_for_that() {
+        let now = Instant::now();
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
+        let mut owed = Owed::default();
+        owed.add(0, [&restart()], || at(9));
+        owed.add(1, [&restart()], || at(5));
+        owed.add(2, [&hup()], || at(0));
+        assert!(ready(&owed, now).is_empty());
+        owed.elapse(now + Duration::from_secs(5));
+        let due = reload::merge(ready(&owed, now));
+        assert_eq!(due.len(), 1);
+        assert_eq!(owed.pay(&due[0], owed.publishes).len(), 3);
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn what_is_broken_waits_for_nothing() {
+        let now = Instant::now();
+        let mut owed = Owed::default();
+        owed.add(0, [&restart()], || Some(now + Duration::from_secs(9)));
+        owed.add(1, [&hup()], || None);
+        owed.hurry(1);
+        assert_eq!(reload::merge(ready(&owed, now)), [Due { reload: restart(), groups: vec![0, 1] }]);
     }
 }

@@ -1,7 +1,7 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
 use super::Worker;
-use super::group::{Files, Group, Job, What};
+use super::group::{Files, Group, Job, Then, What};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, SourcePlan, TargetPlan};
@@ -45,7 +45,7 @@ impl<'p> Worker<'p> {
     pub(super) fn publish_at(&self, index: usize) -> Option<Instant> {
         let group = &self.groups[index];
         let is_checked = |other: &usize| matches!(self.groups[*other].job, Job::CheckCommitted(..));
-        let busy = group.job.command().is_some()
+        let busy = !matches!(group.job, Job::Idle)
             || self.checked_in_place.contains(&index) && self.checked_in_place.iter().any(is_checked);
         if busy || !self.gate_probes.is_empty() { None } else { group.schedule.due() }
     }
@@ -120,6 +120,15 @@ impl<'p> Worker<'p> {
             self.groups[index].schedule.rest();
             return Ok(());
         }
+        if what.content && self.groups[index].unwanted.as_ref().is_some_and(|unwanted| *unwanted == changes.contents())
+        {
+            // A verify refused just this, which was said; another input may change it.
+            let group = &mut self.groups[index];
+            group.done = true;
+            group.schedule.rest();
+            self.unhold(index);
+            return Ok(());
+        }
         let check = what.content.then_some(group.check.as_ref()).flatten();
         let staged = changes.stage().map_err(Problem::Write)?;
         match check {
@@ -137,7 +146,7 @@ impl<'p> Worker<'p> {
     fn right(&mut self, index: usize) {
         let group = &mut self.groups[index];
         group.done = true;
-        group.refused = None;
+        (group.refused, group.unwanted) = (None, None);
         group.schedule.rest();
         self.unhold(index);
     }
@@ -151,6 +160,17 @@ impl<'p> Worker<'p> {
     /// Old beside new, or refused content that could not be taken back: the journal says how to undo it.
     fn unmix(&mut self, index: usize) -> Result<(), Problem> {
         let plan = &self.plan.groups[index];
+        let mut was_refused = false;
+        if let Some(refused) = self.groups[index].committed.as_mut().filter(|committed| committed.is_refused()) {
+            refused.undo().map_err(Problem::Write)?;
+            self.groups[index].committed = None;
+            was_refused = true;
+        }
+        let group = &mut self.groups[index];
+        if group.committed.take().is_some() {
+            // Recovery keeps nothing of an older publish: that one is reloaded, and not verified.
+            (group.then, group.remembered) = (Then::Done, true);
+        }
         for done in crate::publish::recover(std::slice::from_ref(plan), self.plan.state_dir.as_deref()) {
             if let Outcome::Mixed(complaint) = done.outcome {
                 let (exit, retry) = (Exit::CANNOT_WRITE, Retry::Later);
@@ -159,6 +179,9 @@ impl<'p> Worker<'p> {
         }
         self.groups[index].files = Files::Whole;
         self.unhold(index);
+        if was_refused {
+            self.settle_if_nobody_is_told(index);
+        }
         Ok(())
     }
 
@@ -172,7 +195,7 @@ impl<'p> Worker<'p> {
     ) -> Result<(), Problem> {
         if self.tells() && what.content {
             // Told before the first rename, so that it outlives this worker.
-            self.owe(index);
+            self.owe(index, self.plan.groups[index].splay);
         }
         // A single rename is its own transaction: nothing could start between its two states.
         if check.is_some() || what.several {
@@ -202,6 +225,14 @@ impl<'p> Worker<'p> {
     /// The old files are back. What an older publish owes stays owed.
     fn undone(&mut self, index: usize, what: What) {
         self.unhold(index);
+        let group = &mut self.groups[index];
+        if group.then == Then::Verify
+            && let Some(older) = &mut group.committed
+            && let Err(error) = older.checked()
+        {
+            // The newer publish had the journal; after a crash the older one is reloaded, and not verified.
+            crate::debug!("the verify is not on disk: {}", error.complaint);
+        }
         if !what.owed_before {
             self.disown(index);
         }
@@ -222,6 +253,15 @@ impl<'p> Worker<'p> {
     }
 
     fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
+        let verify = self.tells() && self.plan.groups[index].verify.is_some();
+        let group = &mut self.groups[index];
+        // A repaired mode or owner overtakes nothing.
+        if what.content
+            && let Some(older) = group.committed.take()
+            && std::mem::replace(&mut group.then, Then::Done) == Then::Verify
+        {
+            committed.inherit(older);
+        }
         if let Err(error) = committed.checked() {
             // Without its journal a crash would undo what somebody was told of.
             self.take_back(index, committed, what)?;
@@ -239,17 +279,25 @@ impl<'p> Worker<'p> {
             group.schedule.rest();
         }
         group.done = true;
-        group.refused = None;
+        (group.refused, group.unwanted) = (None, None);
         self.see(index);
-        if self.owed.owes(index) {
+        if !what.content {
+            committed.finish();
+        } else if self.owed.owes(index) {
             // Its journal goes when the reload is done; one that is overtaken leaves its journal to the newer.
             let group = &mut self.groups[index];
             group.committed = Some(committed);
+            group.then = if verify { Then::Verify } else { Then::Done };
             for target in targets {
                 if !group.changed.contains(&target) {
                     group.changed.push(target);
                 }
             }
+        } else if verify && self.started {
+            // Nobody is told (`reload = "none"`), and whoever runs notices by itself.
+            let group = &mut self.groups[index];
+            (group.committed, group.then) = (Some(committed), Then::Verify);
+            self.verify(index, now);
         } else {
             committed.finish();
         }
@@ -271,7 +319,7 @@ impl<'p> Worker<'p> {
     pub(super) fn checked(&mut self, index: usize, result: &CommandResult, now: Instant) -> Result<(), Failure> {
         let accepted = result.accepted();
         let outcome = match std::mem::replace(&mut self.groups[index].job, Job::Idle) {
-            Job::Idle => Ok(()),
+            Job::Idle | Job::Verify(_) => Ok(()),
             Job::CheckStaged(_, staged, what) if accepted => self.commit(index, *staged, None, what, now),
             Job::CheckCommitted(_, committed, what) if accepted => self.published(index, *committed, what, now),
             Job::CheckStaged(_, staged, what) => {
@@ -289,13 +337,22 @@ impl<'p> Worker<'p> {
         self.settle(index, outcome, now)
     }
 
-    /// The loop ends in the middle of checks: what is unchecked does not stay, and what is staged neither.
+    /// The loop ends in the middle of checks: what is unchecked does not stay, and what is staged neither. What is
+    /// checked and not verified does: whoever ran with it runs no more.
     pub(super) fn abandon(&mut self) {
         for index in 0..self.groups.len() {
-            if let Job::CheckCommitted(_, committed, what) = std::mem::replace(&mut self.groups[index].job, Job::Idle)
-                && let Err(Problem::Write(error)) = self.take_back(index, *committed, what)
-            {
-                crate::error!("{}", error.complaint);
+            match std::mem::replace(&mut self.groups[index].job, Job::Idle) {
+                Job::CheckCommitted(_, committed, what) => {
+                    if let Err(Problem::Write(error)) = self.take_back(index, *committed, what) {
+                        crate::error!("{}", error.complaint);
+                    }
+                }
+                Job::Verify(_) => {
+                    if let Some(committed) = self.groups[index].committed.take() {
+                        committed.finish();
+                    }
+                }
+                Job::Idle | Job::CheckStaged(..) => {}
             }
         }
     }
@@ -349,7 +406,7 @@ impl<'p> Worker<'p> {
     }
 
     /// From here until [`Worker::unhold`], over a worker's death too, init starts none of the group's processes.
-    fn hold(&mut self, index: usize) {
+    pub(super) fn hold(&mut self, index: usize) {
         let held = concerns(self.plan, index);
         if !held.is_empty() && !std::mem::replace(&mut self.groups[index].held, true) {
             self.control.tell(&ToInit::Hold(held));
@@ -357,7 +414,7 @@ impl<'p> Worker<'p> {
     }
 
     /// The group's files are whole: old or new, and checked. What another group still holds stays held.
-    fn unhold(&mut self, index: usize) {
+    pub(super) fn unhold(&mut self, index: usize) {
         if !std::mem::take(&mut self.groups[index].held) {
             return;
         }

@@ -1,6 +1,7 @@
 //! Which reloads a batch of published groups owes, each once per process however many groups changed.
 
 use crate::config::plan::ReloadPlan;
+use std::time::Duration;
 
 /// One thing to do, and the groups that are paid by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub fn merge(owed: impl IntoIterator<Item = (usize, ReloadPlan)>) -> Vec<Due> {
     swallow(&mut merged);
     merged.sort_by_key(|due| match due.reload {
         ReloadPlan::Run { .. } => 0,
-        ReloadPlan::Signal { .. } => 1,
+        ReloadPlan::Signal { .. } | ReloadPlan::Post(_) => 1,
         ReloadPlan::Restart { .. } => 2,
         ReloadPlan::Exit => 3,
     });
@@ -40,6 +41,18 @@ pub fn pays(done: &ReloadPlan, owed: &ReloadPlan) -> bool {
         (ReloadPlan::Signal { .. } | ReloadPlan::Restart { .. }, ReloadPlan::Exit) => true,
         _ => owed == done,
     }
+}
+
+/// Whether it ends what runs: then a fleet must not do it at once.
+pub fn is_heavy(reload: &ReloadPlan) -> bool {
+    matches!(reload, ReloadPlan::Restart { .. } | ReloadPlan::Exit)
+}
+
+/// How long a reload that [is heavy](is_heavy) waits: less than `splay`, evenly spread where `random` is over all of u64.
+pub fn delay(splay: Duration, random: u64) -> Duration {
+    // Both below 2^64: the product fits u128.
+    let nanos = (splay.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn swallow(merged: &mut Vec<Due>) {
@@ -97,5 +110,22 @@ mod tests {
             merge([(0, restart("main")), (0, ReloadPlan::Exit), (1, run.clone())]),
             [Due { reload: run, groups: vec![1] }, Due { reload: ReloadPlan::Exit, groups: vec![0] }]
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_delay_is_less_than_the_splay(splay in 0_u64..1 << 40, random: u64) {
+            let splay = Duration::from_micros(splay);
+            proptest::prop_assert!(delay(splay, random) < splay.max(Duration::from_nanos(1)));
+        }
+    }
+
+    #[test]
+    fn delays_are_spread_over_the_whole_splay() {
+        let splay = Duration::from_secs(10);
+        assert_eq!(delay(splay, 0), Duration::ZERO);
+        assert_eq!(delay(splay, u64::MAX / 2 + 1), Duration::from_secs(5));
+        assert!(delay(splay, u64::MAX) > Duration::from_millis(9_999));
+        assert_eq!(delay(Duration::ZERO, u64::MAX), Duration::ZERO);
     }
 }

@@ -101,7 +101,8 @@ fn a_lone_files_owed_reload_can_be_remembered() {
     for state_dir in [None, Some(dir.path().join("state"))] {
         let state_dir = state_dir.as_deref();
         remember_owed(&group, state_dir).unwrap();
-        let expected = Recovered { group: "web".into(), outcome: Outcome::Finished, reload_owed: true };
+        let expected =
+            Recovered { group: "web".into(), outcome: Outcome::Finished, reload_owed: true, unverified: false };
         assert_eq!(recover(std::slice::from_ref(&group), state_dir), [expected]);
         forget_owed(&group, state_dir);
         assert_eq!(recover(std::slice::from_ref(&group), state_dir), []);
