@@ -52,6 +52,8 @@ pub enum Command {
         /// As written.
         timeout: Option<String>,
     },
+    /// Ask a running proem.
+    Ask(Ask),
     /// Print the man page, in roff.
     Man,
     /// Print completions.
@@ -59,6 +61,33 @@ pub enum Command {
         /// The shell's name.
         shell: String,
     },
+}
+
+/// What a running proem is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// What it is doing.
+    Status {
+        /// `--format`.
+        format: Option<String>,
+    },
+    /// Whether all is well.
+    Health {
+        /// As written.
+        max_stale: Option<String>,
+        /// Names of sources and processes.
+        require: Vec<String>,
+    },
+    /// To read its configuration and templates anew.
+    Reload,
+    /// To restart a process.
+    Restart(String),
+    /// To stop a process.
+    Stop(String),
+    /// To start a process.
+    Start(String),
+    /// To send a process a signal, as written.
+    Signal(String, String),
 }
 
 /// Options that every command which reads a configuration takes.
@@ -97,6 +126,9 @@ pub struct Options {
     /// Where journals are kept [default: beside the target]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<String>,
+    /// The control socket, or `none` [default: /run/proem.sock, while something is watched]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<String>,
     /// error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
@@ -144,6 +176,7 @@ impl Options {
             settle: later.settle.or(self.settle),
             throttle: later.throttle.or(self.throttle),
             state_dir: later.state_dir.or(self.state_dir),
+            control: later.control.or(self.control),
             log: later.log.or(self.log),
             log_format: later.log_format.or(self.log_format),
             stop_signal: later.stop_signal.or(self.stop_signal),
@@ -249,6 +282,60 @@ enum Sub {
         #[arg(long, value_name = "DURATION")]
         timeout: Option<String>,
     },
+    /// Say what the running proem is doing
+    Status {
+        #[command(flatten)]
+        socket: Socket,
+        /// text or json [default: text]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
+    /// Exit 0 when all is well with the running proem, else 1: for HEALTHCHECK
+    Health {
+        #[command(flatten)]
+        socket: Socket,
+        /// Not well: a source whose value was last proved longer ago than this
+        #[arg(long, value_name = "DURATION")]
+        max_stale: Option<String>,
+        /// Look at this source or process only (repeatable)
+        #[arg(long, value_name = "NAME")]
+        require: Vec<String>,
+    },
+    /// Have configuration and templates read anew
+    Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Stop a process and start it
+    Restart {
+        #[command(flatten)]
+        socket: Socket,
+        /// The process's name
+        process: String,
+    },
+    /// Stop a process and leave it stopped
+    Stop {
+        #[command(flatten)]
+        socket: Socket,
+        /// The process's name
+        process: String,
+    },
+    /// Start a process that does not run
+    Start {
+        #[command(flatten)]
+        socket: Socket,
+        /// The process's name
+        process: String,
+    },
+    /// Send a process a signal
+    Signal {
+        #[command(flatten)]
+        socket: Socket,
+        /// The process's name
+        process: String,
+        /// Such as HUP
+        signal: String,
+    },
     /// Print the man page: `proem man | man -l -`
     Man,
     /// Print completions: `proem completions bash > /etc/bash_completion.d/proem`
@@ -257,6 +344,20 @@ enum Sub {
         #[arg(value_name = "SHELL", value_parser = clap::builder::PossibleValuesParser::new(SHELLS))]
         shell: String,
     },
+}
+
+/// Where the running proem is asked.
+#[derive(Args, Debug, PartialEq, Eq)]
+struct Socket {
+    /// The control socket [default: /run/proem.sock]
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
+}
+
+impl Socket {
+    fn ask(self, ask: Ask) -> (Options, Command) {
+        (Options { control: self.control, ..Options::default() }, Command::Ask(ask))
+    }
 }
 
 /// Shells that completions are made for.
@@ -301,6 +402,13 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with } => (options, Command::Check { with }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),
+        Sub::Status { socket, format } => socket.ask(Ask::Status { format }),
+        Sub::Health { socket, max_stale, require } => socket.ask(Ask::Health { max_stale, require }),
+        Sub::Reload { socket } => socket.ask(Ask::Reload),
+        Sub::Restart { socket, process } => socket.ask(Ask::Restart(process)),
+        Sub::Stop { socket, process } => socket.ask(Ask::Stop(process)),
+        Sub::Start { socket, process } => socket.ask(Ask::Start(process)),
+        Sub::Signal { socket, process, signal } => socket.ask(Ask::Signal(process, signal)),
         Sub::Man => (Options::default(), Command::Man),
         Sub::Completions { shell } => (Options::default(), Command::Completions { shell }),
     };

@@ -56,6 +56,10 @@ pub enum ToInit {
     CommandEnded(i32),
     /// Nothing can change any more: the worker is about to exit 0 and must not be restarted.
     Finished,
+    /// This worker is about to exit 0, and the next one is to read the configuration anew.
+    Renew,
+    /// Of all processes but main, only these are declared now: the others are stopped.
+    Only(Vec<String>),
     /// Tell me of every process what it is in, now and whenever that changes ([`ToWorker::Process`]).
     Watch,
     /// The probe of a process that runs with this pid says that it is ready.

@@ -37,6 +37,7 @@ fn target<'a>(found: &'a mut Found, long: &str) -> Option<To<'a>> {
         "wait" => To::Value(&mut options.wait),
         "settle" => To::Value(&mut options.settle),
         "throttle" => To::Value(&mut options.throttle),
+        "control" => To::Value(&mut options.control),
         "state-dir" => To::Value(&mut options.state_dir),
         "log" => To::Value(&mut options.log),
         "log-format" => To::Value(&mut options.log_format),

@@ -11,7 +11,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
     let plan = super::plan(call)?;
     match worker::run(&plan, worker::Mode::Exec, None, Surroundings::default()) {
-        Ended::Done | Ended::InitGone => {}
+        Ended::Done | Ended::InitGone | Ended::Renew => {}
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => return Err(failure.into()),
     }

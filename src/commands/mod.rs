@@ -1,5 +1,6 @@
 //! One file per subcommand. Each takes what the user wrote and returns how proem ends; none of them ends the process.
 
+mod ask;
 mod check;
 mod document;
 mod dropin;
@@ -49,6 +50,7 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
         inherited::ordinary_signals();
         let outcome = match &cli.command {
             Command::Probe { uris, timeout } => probe::run(uris, timeout.as_deref(), &environment),
+            Command::Ask(asked) => ask::run(asked, &cli, &environment),
             Command::Completions { shell } => document::completions(shell),
             _ => document::man(),
         };
@@ -116,6 +118,12 @@ fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
         crate::warn!("{warning}");
     }
     Ok(plan)
+}
+
+/// Whether the configuration, read anew, has mistakes: its files, its templates, what they lack.
+fn check_anew(call: &Call<'_>) -> Result<(), Failure> {
+    let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
+    crate::worker::relations::load_engine(&plan).map(drop)
 }
 
 /// Everything that init needs to run a process, looked up.

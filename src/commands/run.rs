@@ -10,13 +10,15 @@ use crate::worker::{self, Ended, Surroundings};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Instant;
 
 /// Runs until the main process has ended.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     if config::needs_worker(&call.cli, &call.environment) {
         // init sits in `/` once main runs, and a worker may be forked then.
         let directory = std::env::current_dir().ok();
-        let mut worker = |link: OwnedFd| work(call, directory.as_deref(), &Control::new(link));
+        let began = Instant::now();
+        let mut worker = |link: OwnedFd| work(call, directory.as_deref(), began, &Control::new(link));
         return Ok(crate::init::run(None, Some(&mut worker), call.inherited));
     }
     let spec = plain(call)?;
@@ -31,7 +33,7 @@ fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
 }
 
 /// The whole life of a worker, in its own process.
-fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
+fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Control) -> Exit {
     let Some((welcome, reader)) = control.welcome() else { return Exit::OK };
     let started = welcome.started;
     crate::source::threads::share_the_heap();
@@ -40,11 +42,14 @@ fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
     {
         crate::warn!("failed to return to {}: {}", directory.display(), reason(&error));
     }
-    let beside = Init { control: control.clone(), welcome, reader };
+    // A worker that replaces this one would not come to be with mistakes in its configuration.
+    let renewal = || super::check_anew(call);
+    let beside = Init { control: control.clone(), welcome, reader, renewal: &renewal };
     let ended = match super::plan(call) {
         Ok(plan) => {
             let data_limit = limit(call, plan.worker_memory);
-            let surroundings = Surroundings { directory: directory.map(Path::to_owned), data_limit };
+            let directory = directory.map(Path::to_owned);
+            let surroundings = Surroundings { directory, began: Some(began), data_limit };
             let mode = if call.mode == Mode::Run { worker::Mode::Run } else { worker::Mode::RunOnce };
             worker::run(&plan, mode, Some(beside), surroundings)
         }
@@ -53,6 +58,10 @@ fn work(call: &Call<'_>, directory: Option<&Path>, control: &Control) -> Exit {
     match ended {
         Ended::Done => {
             control.tell(&ToInit::Finished);
+            Exit::OK
+        }
+        Ended::Renew => {
+            control.tell(&ToInit::Renew);
             Exit::OK
         }
         // init ends us, and says nothing of it.

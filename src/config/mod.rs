@@ -31,7 +31,7 @@ use crate::link::Kind;
 use crate::log;
 use crate::os::environ::Environment;
 use crate::probe::Probe;
-use plan::{Plan, ProcessPlan};
+use plan::{ControlPlan, Plan, ProcessPlan};
 use read::Reader;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Mode {
             Command::Render { once, watch } if watch || (!once && flag("watch")) => Mode::RenderWatch,
             Command::Render { .. } => Mode::RenderOnce,
             Command::Check { .. } => Mode::Check,
-            Command::Probe { .. } | Command::Man | Command::Completions { .. } => return None,
+            Command::Probe { .. } | Command::Ask(_) | Command::Man | Command::Completions { .. } => return None,
         })
     }
 
@@ -133,6 +133,11 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),
+        control: match reader.text(&tree, "control").as_deref() {
+            None => ControlPlan::Usual,
+            Some("none") => ControlPlan::Off,
+            Some(path) => ControlPlan::At(absolute(path.to_owned())),
+        },
         worker_memory: reader.size_or_none(&tree, "worker_memory", WORKER_MEMORY),
         wait_for: probes(reader, &tree, &extra),
         linger: reader.duration(&tree, "linger").unwrap_or(Duration::from_secs(2)),

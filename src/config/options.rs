@@ -62,6 +62,7 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         settle,
         throttle,
         state_dir,
+        control,
         log,
         log_format,
         stop_signal,
@@ -89,6 +90,7 @@ pub fn on_command_line<'c>(cli: &'c Cli, option: &str) -> Vec<&'c str> {
         "settle" => one(settle),
         "throttle" => one(throttle),
         "state-dir" => one(state_dir),
+        "control" => one(control),
         "log" => one(log),
         "log-format" => one(log_format),
         "stop-signal" => one(stop_signal),
@@ -155,7 +157,7 @@ pub fn layer(given: Vec<Given>, extra: &mut Extra, reader: &mut Reader<'_>) -> T
                 "source" | "with" => source(&mut root, &text, spot, reader),
                 "template" => extra.templates.push(item(&text)),
                 "wait-for" => extra.wait_for.push(item(&text)),
-                "wait" | "settle" | "throttle" | "linger" | "log" | "log-format" | "state-dir" => {
+                "wait" | "settle" | "throttle" | "linger" | "log" | "log-format" | "state-dir" | "control" => {
                     root.set(&option.replace('-', "_"), item(&text));
                 }
                 "user" | "workdir" | "umask" | "stop-signal" | "stop-timeout" | "parent-death-signal" => {

@@ -17,6 +17,8 @@ pub struct Plan {
     pub template_dir: PathBuf,
     /// Where the journal of a publish is kept; `None`: beside the group's first target.
     pub state_dir: Option<PathBuf>,
+    /// The control socket.
+    pub control: ControlPlan,
     /// Soft limit of the worker's data segment, bytes; `None`: no limit.
     pub worker_memory: Option<u64>,
     /// In the order they were declared; names are unique; `env` and `container` are always there.
@@ -37,6 +39,17 @@ pub struct Plan {
     pub log_format: crate::log::Format,
     /// What is odd but no mistake (an empty directory of templates): to be logged once, each after its place.
     pub warnings: Vec<String>,
+}
+
+/// Whether there is a control socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlPlan {
+    /// Nothing was said: at the usual place, while the worker runs anyway, and without a word where it cannot be made.
+    Usual,
+    /// There, as long as proem runs.
+    At(PathBuf),
+    /// None.
+    Off,
 }
 
 /// Where something was written, for messages: `proem.toml:12:3`, `--template`, `PROEM_SOURCE`.

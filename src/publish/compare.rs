@@ -288,7 +288,7 @@ fn equals(mut file: File, mut content: &[u8]) -> io::Result<bool> {
 }
 
 /// Opens a resolved target for reading; never blocks, never follows what was put there meanwhile.
-fn open(target: &Path) -> io::Result<File> {
+pub(super) fn open(target: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
     if is_regular(&nix::sys::stat::fstat(&file)?) { Ok(file) } else { Err(io::Error::other("not a regular file")) }

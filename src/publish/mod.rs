@@ -101,6 +101,12 @@ fn hint(error: &io::Error) -> Option<&'static str> {
     }
 }
 
+/// The fingerprint of a target as it is, in hex; nothing where it cannot be read.
+pub fn fingerprint_of(target: &Path) -> Option<String> {
+    let file = compare::open(target).ok()?;
+    Some(Fingerprint::of_reader(file).ok()?.hex())
+}
+
 /// Warns once in this process's life about `subject`.
 fn warn_once(subject: &Path, message: &str) {
     static WARNED: Mutex<BTreeSet<(std::path::PathBuf, String)>> = Mutex::new(BTreeSet::new());

@@ -1,5 +1,6 @@
 //! The worker's end of the link to init. Without init (`exec`, `render`) nobody is told.
 
+use crate::error::Failure;
 use crate::link::{self, ToInit, ToWorker};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -23,15 +24,19 @@ pub struct Welcome {
     pub held: Vec<String>,
 }
 
+/// Finds out whether the configuration, read anew, has mistakes.
+pub type Renewal<'a> = dyn Fn() -> Result<(), Failure> + 'a;
+
 /// The link, taken up: what a worker beside init starts with.
-#[derive(Debug)]
-pub struct Init {
+pub struct Init<'a> {
     /// Tells init things.
     pub control: Control,
     /// What init said first.
     pub welcome: Welcome,
     /// What init says from now on.
     pub reader: Reader,
+    /// Before a new worker takes over.
+    pub renewal: &'a Renewal<'a>,
 }
 
 impl Control {

@@ -1,6 +1,7 @@
 //! What reaches the worker's loop: typed messages from small threads that feed it.
 
 use super::health::Health;
+use crate::control::server::Asked;
 use crate::error::Complaint;
 use crate::link::ToWorker;
 use crate::publish::command::CommandResult;
@@ -19,6 +20,8 @@ pub enum Event {
     Probe(usize, Result<(), Complaint>),
     /// A probe of a process, by name and pid, found something.
     Health(String, i32, Health),
+    /// Somebody asked at the control socket.
+    Asked(Asked),
     /// A check, reload or verify command ended.
     Command(u64, CommandResult),
     /// A try of a verify's probe ended.

@@ -4,10 +4,12 @@ use super::schedule::Schedule;
 use super::seen::{Contents, Seen};
 use super::verifying::Verify;
 use crate::config::plan::GroupPlan;
+use crate::error::Complaint;
 use crate::publish::{Committed, Fingerprint, Staged};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// A group and where its publishing stands.
 #[derive(Debug)]
@@ -44,6 +46,10 @@ pub struct Group {
     pub then: Then,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
+    /// When this worker last published it.
+    pub published: Option<Instant>,
+    /// Why what was rendered last is not in place.
+    pub trouble: Option<Complaint>,
 }
 
 /// What a publish is about.
@@ -120,6 +126,8 @@ impl Group {
             committed: None,
             then: Then::Done,
             remembered: false,
+            published: None,
+            trouble: None,
         }
     }
 }

@@ -68,6 +68,13 @@ impl Over {
     }
 }
 
+impl Processes {
+    /// What init said last of each, and when.
+    pub(super) fn told(&self) -> impl Iterator<Item = (&ProcessState, Instant)> {
+        self.states.values().map(|(state, told)| (state, *told))
+    }
+}
+
 impl Worker<'_> {
     /// Asks init what the processes are in, where that decides something here.
     pub(super) fn watch_processes(&self) {

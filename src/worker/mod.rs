@@ -19,13 +19,16 @@ pub mod reload;
 pub mod retry;
 pub mod schedule;
 pub mod seen;
+mod service;
 pub mod signals;
 mod starting;
+mod status;
 mod templates;
 mod tries;
 mod verifying;
 
 use crate::config::plan::{Plan, SourcePlan};
+use crate::control::server::Server;
 use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
@@ -35,7 +38,7 @@ use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
 use crate::source::sampler::Sampler;
 use crate::template::Engine;
-use control::{Control, Init, Reader, Welcome};
+use control::{Control, Init, Reader, Renewal, Welcome};
 use event::Event;
 use gate::Gate;
 use group::{Files, Group, Job, Then};
@@ -43,6 +46,7 @@ use health::Processes;
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
+use service::Operator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -78,6 +82,8 @@ pub enum Ended {
     Done,
     /// init is gone.
     InitGone,
+    /// The next worker is to read the configuration anew.
+    Renew,
     /// proem must end with this.
     Failed(Failure),
     /// Without init: this signal asked for the end.
@@ -89,6 +95,8 @@ pub enum Ended {
 pub struct Surroundings {
     /// The working directory; `None`: the one that the process has.
     pub directory: Option<PathBuf>,
+    /// When proem started; `None`: this is proem's start.
+    pub began: Option<Instant>,
     /// The soft `RLIMIT_DATA`, bytes, where the worker lowered its own.
     pub data_limit: Option<u64>,
 }
@@ -117,6 +125,15 @@ pub struct Worker<'p> {
     /// Probes of the start gate that are not up, with the last reason.
     gate_probes: BTreeMap<usize, Option<Complaint>>,
     processes: Processes,
+    began: Instant,
+    /// The control socket, once it is there.
+    server: Option<Server>,
+    /// The end was asked for.
+    draining: bool,
+    /// Operators who wait for init's word, by the id of what was asked.
+    operators: BTreeMap<u64, Operator>,
+    /// Whether a new worker would come to be, and how to find out.
+    renewal: Option<&'p Renewal<'p>>,
     /// The deadline of start; `None` once everything was published the first time.
     gate: Option<Gate>,
     /// Why a group is not published yet, at start.
@@ -135,7 +152,7 @@ pub struct Worker<'p> {
 }
 
 /// Publishes a plan, and follows its changes if the mode says so; beside `init` or alone.
-pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Ended {
+pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Ended {
     let beside_init = init.is_some();
     match Worker::new(plan, mode, init, surroundings) {
         Ok(mut worker) => {
@@ -147,6 +164,9 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
             // First: a command that is deaf to TERM may outlast init's patience.
             worker.abandon();
             worker.end_commands();
+            if let (Ended::Renew, Some(server)) = (&ended, worker.server.take()) {
+                server.leave();
+            }
             let signal = worker.last_signal();
             if matches!(ended, Ended::Done) {
                 // Nothing is left that its end would tidy, and main waits for nobody's tidying.
@@ -160,10 +180,15 @@ pub fn run(plan: &Plan, mode: Mode, init: Option<Init>, surroundings: Surroundin
 }
 
 impl<'p> Worker<'p> {
-    fn new(plan: &'p Plan, mode: Mode, init: Option<Init>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
-        let (control, welcome, reader) = match init {
-            Some(Init { control, welcome, reader }) => (control, welcome, Some(reader)),
-            None => (Control::none(), Welcome::default(), None),
+    fn new(
+        plan: &'p Plan,
+        mode: Mode,
+        init: Option<Init<'p>>,
+        surroundings: Surroundings,
+    ) -> Result<Worker<'p>, Failure> {
+        let (control, welcome, reader, renewal) = match init {
+            Some(Init { control, welcome, reader, renewal }) => (control, welcome, Some(reader), Some(renewal)),
+            None => (Control::none(), Welcome::default(), None, None),
         };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
         // Where nothing runs yet there is nobody to verify with: what starts, starts on what is there.
@@ -189,6 +214,7 @@ impl<'p> Worker<'p> {
             let _ = feed.send(Event::Source(update));
         })?;
         let now = Instant::now();
+        let began = surroundings.began.unwrap_or(now);
         let mut worker = Worker {
             plan,
             mode,
@@ -214,6 +240,11 @@ impl<'p> Worker<'p> {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
             },
             processes: Processes::default(),
+            began,
+            server: None,
+            draining: false,
+            operators: BTreeMap::new(),
+            renewal,
             // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
@@ -297,6 +328,7 @@ impl<'p> Worker<'p> {
         }
         self.watch_templates(now);
         self.start_probes();
+        self.serve_control();
         loop {
             match self.turn() {
                 Ok(Some(ended)) => return ended,
@@ -331,6 +363,7 @@ impl<'p> Worker<'p> {
         self.mode != Mode::RenderWatch
             && self.gate.is_none()
             && !self.probes_processes()
+            && !self.serves()
             && self.owed.is_empty()
             && self.commands.is_empty()
             && self.groups.iter().all(|group| {
@@ -388,9 +421,14 @@ impl<'p> Worker<'p> {
         match event {
             Event::InitGone => return Some(Ended::InitGone),
             Event::Signal(signal) => return Some(Ended::Signal(signal)),
-            Event::Init(ToWorker::Reloaded { id, outcome }) => self.reloaded(id, outcome, now),
+            Event::Init(ToWorker::Reloaded { id, outcome }) => match self.operators.remove(&id) {
+                Some(operator) => operator.answer(outcome),
+                None => self.reloaded(id, outcome, now),
+            },
+            Event::Asked(asked) => return self.asked(asked, now),
             Event::Init(ToWorker::Process(state)) => self.process_is(state, now),
-            Event::Init(ToWorker::Welcome { .. } | ToWorker::Draining) => {}
+            Event::Init(ToWorker::Draining) => self.draining = true,
+            Event::Init(ToWorker::Welcome { .. }) => {}
             Event::Health(process, pid, health) => self.health(process, pid, health, now),
             Event::Source(update) => self.update(update, now),
             Event::Probe(index, Ok(())) => {
@@ -476,7 +514,7 @@ impl<'p> Worker<'p> {
 }
 
 /// Starts a small thread that feeds the loop.
-fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
+pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) {
     start(builder(name), name, body);
 }
 
@@ -493,7 +531,8 @@ fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send +
     }
 }
 
-fn builder(name: &str) -> std::thread::Builder {
+/// A thread of the worker: named, with a small stack.
+pub(crate) fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
 

@@ -62,6 +62,7 @@ impl<'p> Worker<'p> {
             Ok(()) => Ok(()),
             Err(Problem::Input(complaints)) => {
                 self.groups[index].schedule.rest();
+                self.groups[index].trouble = complaints.first().cloned();
                 if starting {
                     self.blocked(index, complaints)
                 } else {
@@ -75,6 +76,7 @@ impl<'p> Worker<'p> {
                     Retry::Later => self.groups[index].schedule.failed(now),
                     Retry::OnChange => self.groups[index].schedule.rest(),
                 }
+                self.groups[index].trouble = Some(error.complaint.clone());
                 self.complain(&[error.complaint], now);
                 Ok(())
             }
@@ -145,6 +147,7 @@ impl<'p> Worker<'p> {
     /// The targets are what they should be already: whatever was held for this group may run.
     fn right(&mut self, index: usize) {
         let group = &mut self.groups[index];
+        group.trouble = None;
         group.done = true;
         (group.refused, group.unwanted) = (None, None);
         group.schedule.rest();
@@ -280,6 +283,8 @@ impl<'p> Worker<'p> {
         }
         group.done = true;
         (group.refused, group.unwanted) = (None, None);
+        group.trouble = None;
+        group.published = Some(now);
         self.see(index);
         if !what.content {
             committed.finish();
@@ -371,6 +376,7 @@ impl<'p> Worker<'p> {
         if self.starting(index) {
             return Err(complaint.exit(Exit::DATA));
         }
+        self.groups[index].trouble = Some(complaint.clone());
         match result.status {
             // It did not say no: it may accept the same content another time.
             CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),

@@ -208,6 +208,10 @@ impl Worker<'_> {
             let spec = crate::commands::process_spec(process, self.plan)?;
             self.control.tell(&ToInit::Process(Box::new(spec)));
         }
+        if self.started {
+            // Those before this worker may have known others.
+            self.control.tell(&ToInit::Only(self.plan.processes.iter().map(|process| process.name.clone()).collect()));
+        }
         self.control.tell(&ToInit::Start);
         self.watch_processes();
         Ok(())

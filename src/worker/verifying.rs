@@ -143,7 +143,9 @@ impl Worker<'_> {
         self.settle_if_nobody_is_told(index);
         let message = format!("{}: not verified within {within:?}, so {back}: {}", named(plan), reason.message);
         let hint = "the refused content is not published again until an input changes".to_owned();
-        self.complain(&[Complaint { message, hint: reason.hint.or(Some(hint)) }], now);
+        let complaint = Complaint { message, hint: reason.hint.or(Some(hint)) };
+        self.groups[index].trouble = Some(complaint.clone());
+        self.complain(&[complaint], now);
     }
 
     /// With `reload = "none"` nothing is owed for what came back.

@@ -301,6 +301,8 @@ impl Machine {
             _ if self.ending.is_some() => {}
             ToInit::Process(spec) => self.learn(*spec, out),
             ToInit::Start => self.on_start(out),
+            ToInit::Renew => self.worker.renew(),
+            ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Watch => self.watch(now, out),
             ToInit::Ready { process, pid } => {
                 let index = self.processes.iter().position(|known| known.name == process);

@@ -33,6 +33,8 @@ pub(super) struct Process {
     /// Reloads that are answered when it runs anew.
     pub(super) replies: Vec<u64>,
     pub(super) history: History,
+    /// It is not declared any more.
+    pub(super) dropped: bool,
 }
 
 /// What was of a process.
@@ -182,6 +184,7 @@ impl Process {
             restart_wanted: false,
             replies: Vec::new(),
             history: History::default(),
+            dropped: false,
         }
     }
 

@@ -17,6 +17,9 @@ impl Machine {
             return self.on_broken(out);
         }
         if let Some(process) = self.processes.iter_mut().find(|process| process.name == spec.name) {
+            if std::mem::take(&mut process.dropped) && matches!(process.state, State::Stopped) {
+                process.state = State::Waiting;
+            }
             if matches!(process.state, State::Waiting) {
                 process.rules = Rules::of(&spec);
             }
@@ -32,10 +35,26 @@ impl Machine {
         if !self.processes.iter().any(|process| matches!(process.kind(), Kind::Main | Kind::Essential)) {
             return self.on_broken(out);
         }
-        // A replacement of a worker that died repeats it: what runs, runs, and what ended is not started again.
-        if !self.start_wanted {
-            self.start_wanted = true;
-            self.start_all(out);
+        // A replacement of a worker that died repeats it: what runs, runs, and what ended is not started again; but what is
+        // new in its configuration starts.
+        self.start_wanted = true;
+        self.start_all(out);
+    }
+
+    /// What is not declared any more is stopped.
+    pub(super) fn only(&mut self, now: Instant, names: &[String], out: &mut Vec<Action>) {
+        for index in 0..self.processes.len() {
+            let process = &mut self.processes[index];
+            if process.is_main() || names.contains(&process.name) {
+                continue;
+            }
+            process.dropped = true;
+            match process.state {
+                State::Running { .. } => process.stop(now, Purpose::Operator, out),
+                State::Waiting | State::Pausing { .. } => process.state = State::Stopped,
+                State::Starting | State::Over { .. } | State::Stopped => {}
+            }
+            self.report(now, index, out);
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Worker {
     /// Deaths since main started, or before; forgotten after a good life.
     deaths: u32,
     finished: bool,
+    /// Its successor is to come at once.
+    renews: bool,
     /// Process groups of its commands.
     commands: BTreeSet<i32>,
     /// Groups whose reload is owed: they outlive a worker.
@@ -51,7 +53,7 @@ enum State {
 impl Worker {
     pub(super) fn new(wanted: bool) -> Worker {
         let state = if wanted { State::Forking } else { State::None };
-        Worker { state, deaths: 0, finished: false, commands: BTreeSet::new(), owed: BTreeSet::new() }
+        Worker { state, deaths: 0, finished: false, renews: false, commands: BTreeSet::new(), owed: BTreeSet::new() }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -80,6 +82,10 @@ impl Worker {
     /// It has said goodbye and is not reaped yet.
     pub(super) fn is_parting(&self) -> bool {
         self.finished && matches!(self.state, State::Alive { .. })
+    }
+
+    pub(super) fn renew(&mut self) {
+        self.renews = true;
     }
 
     pub(super) fn finish(&mut self) {
@@ -139,8 +145,12 @@ impl Machine {
         if expected && self.ending.is_none() {
             self.settle(out);
         }
+        let renews = std::mem::take(&mut self.worker.renews);
         if expected || ends {
             return;
+        }
+        if renews && exit == Exit::OK {
+            return self.fork_worker(out);
         }
         let how = match status & 0x7f {
             0 => format!("exit {exit}"),

@@ -1,0 +1,192 @@
+//! The serving side: a thread that accepts, and one for each client, few at a time and not for long.
+
+use super::{Envelope, MAX_REQUEST, Request, Response, VERSION};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Clients that are served at the same time; more are turned away at once.
+const MAX_CLIENTS: usize = 16;
+/// How long a client may take to say what it wants, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the answer may take: a restart takes as long as the process's stop.
+const ANSWER: Duration = Duration::from_mins(2);
+
+/// A request, and where its answer goes.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// One answer.
+    pub answer: Sender<Response>,
+}
+
+/// The socket, removed when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+}
+
+impl Server {
+    /// Leaves the socket to a successor: until that one answers, clients find somebody who is about to.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Whatever is there in its place belongs to somebody who came later.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Makes the socket and serves it; each request is given to `feed`, which says whether anybody still listens.
+///
+/// Errors: another proem answers there, or the socket cannot be made.
+pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) -> io::Result<Server> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another proem answers there"));
+    }
+    // One that nobody answers at was left by a predecessor; anything else than a socket is not ours to remove.
+    let is_socket = |meta: &std::fs::Metadata| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type());
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| is_socket(&meta)) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    // Connecting needs the right to write, which the usual umask gives to nobody else in the meantime.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let clients = Arc::new(AtomicUsize::new(0));
+    let feed = Arc::new(feed);
+    crate::worker::thread("control", move || {
+        for client in listener.incoming() {
+            let Ok(client) = client else {
+                // Out of descriptors, mostly: at once would be again and again.
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            if clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
+                clients.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let feed = feed.clone();
+            let served = clients.clone();
+            let thread = crate::worker::builder("client").spawn(move || {
+                // A client that goes away is its own affair.
+                let _ = answer(client, &*feed);
+                served.fetch_sub(1, Ordering::Relaxed);
+            });
+            if thread.is_err() {
+                // The limit of processes is reached: this client is turned away, and nothing else.
+                clients.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    });
+    Ok(Server { path: path.to_owned() })
+}
+
+fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
+    client.set_write_timeout(Some(PATIENCE))?;
+    let response = match peer(&client)? {
+        uid if uid != 0 && uid != nix::unistd::geteuid().as_raw() => Response::Refused {
+            message: format!("user {uid} may not ask"),
+            hint: Some("ask as root, or as the user that proem runs as".into()),
+        },
+        _ => match parse(&line(&mut client)?) {
+            Ok(request) => {
+                let (sender, receiver) = channel();
+                if feed(Asked { request, answer: sender })
+                    && let Ok(response) = receiver.recv_timeout(ANSWER)
+                {
+                    response
+                } else {
+                    Response::Refused { message: "proem is ending".into(), hint: None }
+                }
+            }
+            Err(refused) => refused,
+        },
+    };
+    let mut bytes = serde_json::to_vec(&response).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    client.write_all(&bytes)
+}
+
+/// What every version of the protocol begins with.
+#[derive(serde::Deserialize)]
+struct Version {
+    version: u32,
+}
+
+fn parse(line: &[u8]) -> Result<Request, Response> {
+    let refused = |message: String, hint: &str| Response::Refused { message, hint: Some(hint.to_owned()) };
+    // The version first: what another one asks need not be understood.
+    match serde_json::from_slice::<Version>(line) {
+        Ok(Version { version: VERSION }) => {}
+        Ok(Version { version }) => {
+            let message = format!("the running proem speaks version {VERSION} of the control protocol, not {version}");
+            return Err(refused(message, "ask with the binary that runs as PID 1"));
+        }
+        Err(_) => {
+            return Err(refused(
+                "this is no request".into(),
+                "a request is a line of JSON with `version` and `request`",
+            ));
+        }
+    }
+    let envelope = serde_json::from_slice::<Envelope>(line);
+    envelope
+        .map(|envelope| envelope.request)
+        .map_err(|_| refused("this is no request that is known".into(), "see docs/reference/control.md"))
+}
+
+/// One line, in all within the patience: a client that sends a byte a second does not have it renewed by each.
+fn line(client: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut line = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_read_timeout(Some(left))?;
+        match client.read(&mut buffer) {
+            Ok(0) => return Ok(line),
+            Ok(count) => {
+                line.extend_from_slice(&buffer[..count]);
+                if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
+                    line.truncate(end);
+                    return Ok(line);
+                }
+                if line.len() > MAX_REQUEST {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The user of the other side, as the kernel says it (`SO_PEERCRED`, unix(7)).
+fn peer(client: &UnixStream) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: a live ucred, and its size.
+    let failed = unsafe {
+        libc::getsockopt(
+            client.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
+}

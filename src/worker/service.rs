@@ -1,0 +1,141 @@
+//! The control socket's side of the loop: each request is answered from what is known, or put to init.
+
+use super::event::Event;
+use super::{Ended, Worker};
+use crate::config::plan::ControlPlan;
+use crate::control::server::{Asked, serve};
+use crate::control::{DEFAULT, Order, Request, Response};
+use crate::error::reason;
+use crate::link::{self, Outcome, ToInit};
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// Operators that wait for init's word at the same time; a reply that never comes must not make the worker grow.
+const MAX_OPERATORS: usize = 64;
+
+/// Somebody who waits for init's word.
+#[derive(Debug)]
+pub struct Operator {
+    what: String,
+    answer: Sender<Response>,
+}
+
+impl Operator {
+    /// init's word.
+    pub fn answer(self, outcome: Outcome) {
+        let response = match outcome {
+            Outcome::Done => Response::Done(self.what),
+            Outcome::NotRunning => Response::Refused {
+                message: format!("{}: nothing to do in the state that it is in", self.what),
+                hint: None,
+            },
+            Outcome::Failed(why) => Response::Refused { message: format!("{}: {why}", self.what), hint: None },
+        };
+        // Who asked may have gone.
+        let _ = self.answer.send(response);
+    }
+}
+
+impl Worker<'_> {
+    /// Whether a service keeps the worker.
+    pub(super) fn serves(&self) -> bool {
+        self.server.is_some() && matches!(self.plan.control, ControlPlan::At(_))
+    }
+
+    /// Makes the control socket, where proem stays to answer.
+    pub(super) fn serve_control(&mut self) {
+        let (path, stated) = match &self.plan.control {
+            ControlPlan::Usual => (Path::new(DEFAULT), false),
+            ControlPlan::At(path) => (path.as_path(), true),
+            ControlPlan::Off => return,
+        };
+        let changes = (0..self.sources.len()).any(|source| self.layers.can_change(source));
+        let stays = self.mode.watches() && changes || self.probes_processes() || stated && self.control.has_init();
+        if !stays || !stated && !path.parent().is_some_and(Path::is_dir) {
+            return;
+        }
+        let feed = self.sender.clone();
+        match serve(path, move |asked| feed.send(Event::Asked(asked)).is_ok()) {
+            Ok(server) => {
+                self.server = Some(server);
+                if self.control.has_init() {
+                    self.control.tell(&ToInit::Watch);
+                }
+            }
+            // It is never required: a read-only root, an ordinary user.
+            Err(error) if stated => {
+                crate::warn!("the control socket {} cannot be made: {}", path.display(), reason(&error));
+            }
+            Err(error) => crate::debug!("no control socket at {}: {}", path.display(), reason(&error)),
+        }
+    }
+
+    /// Answers, or puts the question to init; `Some` ends the loop.
+    pub(super) fn asked(&mut self, asked: Asked, now: Instant) -> Option<Ended> {
+        let Asked { request, answer } = asked;
+        let response = match request {
+            Request::Status => Response::Status(Box::new(self.status(now))),
+            Request::Health { max_stale_ms, require } => {
+                Response::Health(self.ails(max_stale_ms.map(Duration::from_millis), &require, now))
+            }
+            Request::Reload => {
+                let (response, ended) = self.renew();
+                let _ = answer.send(response);
+                return ended;
+            }
+            Request::Operate { process, order } => {
+                self.operate(process, order, answer);
+                return None;
+            }
+        };
+        // Who asked may have gone.
+        let _ = answer.send(response);
+        None
+    }
+
+    fn operate(&mut self, process: String, order: Order, answer: Sender<Response>) {
+        let refused = |message: String| {
+            let _ = answer.send(Response::Refused { message, hint: None });
+        };
+        if !self.control.has_init() {
+            return refused("`render --watch` runs no process".into());
+        }
+        if self.operators.len() >= MAX_OPERATORS {
+            return refused("too many orders wait for their turn".into());
+        }
+        let (what, order) = match order {
+            Order::Restart => (format!("restart of `{process}`"), link::Order::Restart),
+            Order::Stop => (format!("stop of `{process}`"), link::Order::Stop),
+            Order::Start => (format!("start of `{process}`"), link::Order::Start),
+            Order::Signal(number) => {
+                (format!("{} to `{process}`", crate::os::signals::name(number)), link::Order::Send(number))
+            }
+        };
+        let id = self.new_id();
+        crate::info!("asked for: {what}");
+        self.operators.insert(id, Operator { what, answer });
+        self.control.tell(&ToInit::Operate { id, process, order });
+    }
+
+    /// `proem reload`: the next worker reads everything anew, if it would come to be.
+    fn renew(&self) -> (Response, Option<Ended>) {
+        let refused = |message: String, hint: Option<String>| (Response::Refused { message, hint }, None);
+        let Some(renewal) = self.renewal else {
+            return refused("`render --watch` cannot read its configuration anew".into(), Some("restart it".into()));
+        };
+        if !self.started {
+            return refused("the start is not over".into(), None);
+        }
+        match renewal() {
+            Ok(()) => {
+                crate::info!("the configuration is read anew");
+                (Response::Done("the configuration is read anew".into()), Some(Ended::Renew))
+            }
+            Err(failure) => {
+                crate::error!("the configuration is not read anew: {failure}");
+                refused(failure.to_string(), Some("nothing has changed: the old configuration stays in use".into()))
+            }
+        }
+    }
+}
