@@ -2,8 +2,10 @@
 
 use super::scenario::{Scenario, Step};
 use super::support::proem::{BINARY, Builder, Output};
-use super::support::{folder, ports, text, wait, write};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+use super::support::{folder, procs, text, wait, write};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt::ReuseAddr,
+};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,9 +26,6 @@ pub fn run(scenario: &Scenario) -> Output {
     let silent = closed();
     let port = if !scenario.answers.is_empty() {
         serve(scenario.answers.clone())
-    } else if !scenario.beside.is_empty() {
-        let [free] = ports::free();
-        free
     } else {
         let address: SockaddrIn = getsockname(silent.as_raw_fd()).unwrap();
         address.port()
@@ -81,13 +80,17 @@ pub fn run(scenario: &Scenario) -> Output {
 struct Beside(Child);
 
 impl Beside {
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it listens: another proem at its control socket `c.sock`.
     fn start(words: &[String], home: &Path, port: u16) -> Beside {
         let null = Stdio::null;
-        let mut command = Command::new(&words[0]);
+        let proem = words[0] == "proem";
+        let mut command = Command::new(if proem { BINARY } else { &words[0] });
         command.args(&words[1..]).current_dir(home).stdin(null()).stdout(null()).stderr(null());
         let beside = Beside(command.spawn().unwrap());
-        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+        let listens = || match proem {
+            true => home.join("c.sock").exists().then_some(()),
+            false => TcpStream::connect(("127.0.0.1", port)).ok().map(drop),
+        };
         wait::until(Duration::from_secs(20), "it listens", || words.join(" "), listens);
         beside
     }
@@ -95,7 +98,8 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
+        // proem ends what it runs.
+        procs::kill(i32::try_from(self.0.id()).unwrap(), libc::SIGTERM);
         self.0.wait().unwrap();
     }
 }
@@ -119,9 +123,11 @@ fn steady(stderr: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// A socket whose port nobody else gets, and that takes no connection: whoever connects is refused.
+/// A socket whose port nobody else gets, and that takes no connection: whoever connects is refused, unless a program
+/// beside listens there, which it may (both say `SO_REUSEADDR`, and only one listens).
 fn closed() -> OwnedFd {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    setsockopt(&socket, ReuseAddr, &true).unwrap();
     bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
     socket
 }
@@ -163,6 +169,11 @@ fn answered(stream: &mut TcpStream, answer: &str) -> std::io::Result<()> {
         let raw = raw.replace("\\r\\n", "\r\n");
         return stream.write_all(raw.as_bytes());
     }
+    let answer = answer.strip_prefix("held ").map_or(answer, |answer| {
+        // As long as a blocking query waits: what is asked for has not changed.
+        std::thread::sleep(Duration::from_secs(1));
+        answer
+    });
     let (status, rest) = answer.split_once(' ').unwrap_or((answer, ""));
     let (headers, body) = match rest.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
         Some((headers, body)) => (headers, body.trim_start()),
