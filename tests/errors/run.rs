@@ -24,11 +24,11 @@ pub fn run(scenario: &Scenario) -> Output {
     // Some are run as another user.
     std::fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
     let silent = closed();
-    let port = if !scenario.answers.is_empty() {
-        serve(scenario.answers.clone())
-    } else {
+    let port = if scenario.answers.is_empty() {
         let address: SockaddrIn = getsockname(silent.as_raw_fd()).unwrap();
         address.port()
+    } else {
+        serve(scenario.answers.clone())
     };
     let filled = |word: &str| word.replace(HOME, text(&home)).replace("8500", &port.to_string());
     for (name, content) in &scenario.files {
@@ -87,9 +87,9 @@ impl Beside {
         let mut command = Command::new(if proem { BINARY } else { &words[0] });
         command.args(&words[1..]).current_dir(home).stdin(null()).stdout(null()).stderr(null());
         let beside = Beside(command.spawn().unwrap());
-        let listens = || match proem {
-            true => home.join("c.sock").exists().then_some(()),
-            false => TcpStream::connect(("127.0.0.1", port)).ok().map(drop),
+        let listens = || {
+            let up = if proem { home.join("c.sock").exists() } else { TcpStream::connect(("127.0.0.1", port)).is_ok() };
+            up.then_some(())
         };
         wait::until(Duration::from_secs(20), "it listens", || words.join(" "), listens);
         beside
@@ -160,11 +160,14 @@ fn serve(answers: Vec<String>) -> u16 {
 }
 
 fn answered(stream: &mut TcpStream, answer: &str) -> std::io::Result<()> {
-    if matches!(answer, "silence" | "close") {
+    if answer == "silence" {
         return Ok(());
     }
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    if answer == "close" {
+        return Ok(());
+    }
     if let Some(raw) = answer.strip_prefix("raw ") {
         let raw = raw.replace("\\r\\n", "\r\n");
         return stream.write_all(raw.as_bytes());
