@@ -198,7 +198,13 @@ fn what_cannot_be_started_is_named_with_its_reason() {
     let path = std::env::var("PATH").unwrap();
     assert_eq!(
         fails(&["nope-nope"]),
-        (127, format!("proem: exit 127: failed to start `nope-nope`: not found in PATH (`{path}`)\n"))
+        (
+            127,
+            format!(
+                "proem: exit 127: failed to start `nope-nope`: not found in PATH (`{path}`)\n  hint: install it in the \
+                 image, or give its whole path\n"
+            )
+        )
     );
     let expected = format!("proem: exit 127: failed to start `{missing}`: `{missing}` does not exist\n");
     assert_eq!(fails(&[&missing]), (127, expected));
@@ -208,12 +214,14 @@ fn what_cannot_be_started_is_named_with_its_reason() {
     assert_eq!(fails(&[&plain]), (126, expected));
     let expected = format!("proem: exit 126: failed to start `{folder}`: `{folder}` is a directory\n");
     assert_eq!(fails(&[folder]), (126, expected));
-    let expected =
-        format!("proem: exit 127: failed to start `{bad}`: its interpreter `/nope` does not exist (`{bad}`)\n");
+    let expected = format!(
+        "proem: exit 127: failed to start `{bad}`: its interpreter `/nope` does not exist (`{bad}`)\n  hint: \
+                 install it in the image, or change the script's first line\n"
+    );
     assert_eq!(fails(&[&bad]), (127, expected));
     let (exit, text) = fails(&[&dos]);
     assert_eq!(exit, 127);
-    assert!(text.ends_with("hint: the file has Windows line ends\n"), "{text}");
+    assert!(text.ends_with("hint: the file has Windows line ends: save it with those of Unix\n"), "{text}");
     // As execvp does, on every libc.
     assert_eq!(code(Place::Subreaper, &[&script, "8"]), 9);
 }
