@@ -425,12 +425,17 @@ fn assemble(parsed: Definition) -> Result<Cli, (Exit, String)> {
     let (options, command) = match command {
         Sub::Run { options, once, argv } => (options, Command::Run { once: once || first_once, argv }),
         Sub::Render { watch: true, .. } if first_once => {
-            return Err((Exit::USAGE, "`--once` and `--watch` exclude one another".into()));
+            return Err((
+                Exit::USAGE,
+                "`--once` and `--watch` exclude one another\n  hint: leave one of them out".into(),
+            ));
         }
         Sub::Render { options, once, watch, how } => {
             (options, Command::Render { once: once || first_once, watch, how })
         }
-        _ if first_once => return Err((Exit::USAGE, "`--once` belongs to `run` and `render`".into())),
+        _ if first_once => {
+            return Err((Exit::USAGE, "`--once` belongs to `run` and `render`\n  hint: leave it out".into()));
+        }
         Sub::Exec { options, argv } => (options, Command::Exec { argv }),
         Sub::Check { options, with, format } => (options, Command::Check { with, format }),
         Sub::Probe { uris, timeout } => (Options::default(), Command::Probe { uris, timeout }),

@@ -13,6 +13,11 @@ pub use tera::{Map, Value};
 /// How deep a snapshot may be nested. A tree of 100,000 levels overflows the stack of whoever renders it.
 pub const MAX_DEPTH: usize = 128;
 
+/// What is said of a key that is both.
+pub(crate) fn both(path: &str) -> String {
+    format!("`{path}` is both a value and a directory: its value is under `\".\"`")
+}
+
 /// Where a key that is both a value and a directory keeps its value.
 pub const OWN_VALUE: &str = ".";
 
@@ -147,7 +152,7 @@ fn level(entries: &mut [(Box<str>, Value)], skip: usize, warnings: &mut Vec<Stri
             None => level(below, end + 1, warnings),
             Some(value) => {
                 let path: String = below[0].0[..end].chars().map(dotted).collect();
-                warnings.push(format!("`{path}` is both a value and a directory: its value is under `\".\"`"));
+                warnings.push(both(&path));
                 let mut inner = level(below, end + 1, warnings).into_map().unwrap_or_default();
                 inner.insert(OWN_VALUE.into(), value);
                 inner.sort_keys();

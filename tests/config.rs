@@ -318,9 +318,11 @@ PROEM_ONCE: `maybe` is neither true nor false
 --template: `${NOPE}` is not set in the environment
   hint: set NOPE, or write `${NOPE:-default}`
 --wait-for: `wait_for` is empty
+  hint: give it a value, or leave it out
 --wait: `wait` is `60`: a duration needs a unit (ms, s, m, h, d)
   hint: write `60s`
 --settle: `settle` is `${SECRET}`, which does not expand to a duration such as `2s`
+  hint: look at the variable that it names; its value is not shown
 --rewrite: `HUP` has no `=`
   hint: write `FROM=TO`
 --exit-codes: `exit_codes` maps codes from 0 to 255

@@ -175,7 +175,7 @@ fn a_value_that_is_a_folder_too_is_kept_with_a_warning() {
     consul.put("app/db/host", "h");
     let reading = Watch::on(&consul, "consul:app").changed();
     assert_eq!(json_of(&reading), r#"{"db":{".":"v","host":"h"}}"#);
-    assert_eq!(reading.warnings, ["`app/db` is both a value and a folder: its value is under `.`"]);
+    assert_eq!(reading.warnings, ["`app/db` is both a value and a directory: its value is under `\".\"`"]);
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn tls_with_an_own_ca_and_a_client_certificate() {
     assert!(anonymous.hint.unwrap().contains("CONSUL_CLIENT_CERT"));
 
     let plain = Watch::open("consul:app", &[("address", &format!("127.0.0.1:{https}"))]).error();
-    assert_eq!(plain.hint.as_deref(), Some("CONSUL_HTTP_SSL=true, or an address with https://"));
+    assert_eq!(plain.hint.as_deref(), Some("set CONSUL_HTTP_SSL=true, or write the address with https://"));
     let not_tls = Watch::open("consul:app", &[("address", &format!("https://{}", consul.address()))]).error();
     assert!(not_tls.message.ends_with("it does not speak TLS"), "{}", not_tls.message);
 }

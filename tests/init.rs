@@ -26,7 +26,10 @@ fn what_cannot_be_started_is_named_with_its_reason() {
         (code, stderr)
     };
 
-    let expected = "proem: exit 127: failed to start `nope-nope`: not found in PATH (`/bin:/nope`)\n".to_owned();
+    let expected =
+        "proem: exit 127: failed to start `nope-nope`: not found in PATH (`/bin:/nope`)\n  hint: install it in the \
+                    image, or give its whole path\n"
+            .to_owned();
     assert_eq!(fails("nope-nope"), (127, expected));
     let expected = format!("proem: exit 127: failed to start `{missing}`: `{missing}` does not exist\n");
     assert_eq!(fails(&missing), (127, expected));
@@ -36,12 +39,14 @@ fn what_cannot_be_started_is_named_with_its_reason() {
     assert_eq!(fails(&plain), (126, expected));
     let expected = format!("proem: exit 126: failed to start `{folder}`: `{folder}` is a directory\n");
     assert_eq!(fails(folder), (126, expected));
-    let expected =
-        format!("proem: exit 127: failed to start `{bad}`: its interpreter `/nope` does not exist (`{bad}`)\n");
+    let expected = format!(
+        "proem: exit 127: failed to start `{bad}`: its interpreter `/nope` does not exist (`{bad}`)\n  hint: install it in the \
+                 image, or change the script's first line\n"
+    );
     assert_eq!(fails(&bad), (127, expected));
     let (code, said) = fails(&dos);
     assert_eq!(code, 127);
-    assert!(said.ends_with("hint: the file has Windows line ends\n"), "{said}");
+    assert!(said.ends_with("hint: the file has Windows line ends: save it with those of Unix\n"), "{said}");
 }
 
 #[test]

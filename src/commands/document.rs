@@ -2,8 +2,8 @@
 //! configuration's tables.
 
 use crate::cli;
+use crate::error::{Failure, reason};
 use crate::exit::Exit;
-use anyhow::Context;
 use clap_complete::Shell;
 use std::io::Write;
 
@@ -29,6 +29,8 @@ pub fn schema() -> anyhow::Result<Exit> {
 }
 
 fn print(text: &[u8]) -> anyhow::Result<Exit> {
-    std::io::stdout().write_all(text).context("failed to write to standard output")?;
+    std::io::stdout().write_all(text).map_err(|error| {
+        Failure::new(Exit::CANNOT_WRITE, format!("failed to write to standard output: {}", reason(&error)))
+    })?;
     Ok(Exit::OK)
 }

@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::config::{self, Mode};
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 use crate::exit::Exit;
 use crate::link::{ProcessSpec, ToInit};
 use crate::worker::control::{Control, Init};
@@ -40,7 +40,7 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
     if let Some(directory) = directory
         && let Err(error) = std::env::set_current_dir(directory)
     {
-        crate::warn!("failed to return to {}: {error}", directory.display());
+        crate::warn!("failed to return to {}: {}", directory.display(), reason(&error));
     }
     // A worker that replaces this one would not come to be with mistakes in its configuration.
     let renewal = || super::check_anew(call);
@@ -87,7 +87,7 @@ fn limit(call: &Call<'_>, bytes: Option<u64>) -> Option<u64> {
     match call.inherited.limit_memory(bytes) {
         Ok(_) => Some(soft),
         Err(error) => {
-            crate::warn!("failed to limit the worker's memory: {error}");
+            crate::warn!("failed to limit the worker's memory: {}", reason(&error));
             None
         }
     }

@@ -85,7 +85,10 @@ fn reference(inside: &str, environment: &Environment) -> Result<String, Complain
     let value = environment.get(OsStr::new(name));
     match (value, default) {
         (Some(value), default) if !value.is_empty() || default.is_none() => {
-            value.to_str().map(str::to_owned).ok_or_else(|| Complaint::new(format!("`${{{name}}}` is not UTF-8")))
+            value.to_str().map(str::to_owned).ok_or_else(|| {
+                Complaint::new(format!("`${{{name}}}` is not UTF-8"))
+                    .hint("the configuration is text: give that value in a file")
+            })
         }
         (_, Some(default)) => expand(default, environment),
         (_, None) => Err(Complaint::new(format!("`${{{name}}}` is not set in the environment"))

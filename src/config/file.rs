@@ -1,7 +1,7 @@
 //! Configuration files: which there are, and their text as a tree with places.
 
 use super::tree::{Entry, Item, Mistakes, Raw, SYNTAX, Spot, Table};
-use crate::error::Complaint;
+use crate::error::{Complaint, reason};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
@@ -57,13 +57,6 @@ pub fn read(path: &Path, mistakes: &mut Mistakes) -> Table {
             Table::default()
         }
     }
-}
-
-/// An I/O error without Rust's "(os error 2)", in lower case.
-pub fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }
 
 /// Parses a file's text; every syntax error is reported, and the rest is read all the same.

@@ -1,6 +1,5 @@
 //! Directories of templates: what is in them, at the start and again while proem runs.
 
-use super::file;
 use super::plan::{DirectoryPlan, GroupPlan, Plan, TargetPlan, TemplatePlan};
 use super::templates::clean;
 use crate::error::Complaint;
@@ -16,7 +15,7 @@ impl DirectoryPlan {
     pub fn templates(&self) -> Result<Vec<TemplatePlan>, Complaint> {
         let mut listed = Vec::new();
         if let Err(error) = list(&self.from, Path::new(""), &mut Vec::new(), &mut listed) {
-            let (from, reason) = (self.from.display(), file::reason(&error));
+            let (from, reason) = (self.from.display(), crate::error::reason(&error));
             return Err(Complaint::new(format!("the directory of templates `{from}` cannot be listed: {reason}")));
         }
         listed.sort();

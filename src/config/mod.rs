@@ -252,7 +252,7 @@ fn files(reader: &mut Reader<'_>, cli: &Cli, root: &Path, warnings: &mut Vec<Str
             }
             Err(error) => {
                 let spot = reader.mistakes.origin(origin);
-                let message = format!("failed to list `{path}`: {}", file::reason(&error));
+                let message = format!("failed to list `{path}`: {}", crate::error::reason(&error));
                 reader.mistakes.incomplete = true;
                 reader.mistakes.add(spot, Complaint::new(message));
             }

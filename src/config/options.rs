@@ -5,7 +5,6 @@ use super::known::{OPTIONS, Takes, variable};
 use super::read::Reader;
 use super::tree::{Entry, Item, Raw, Spot, Table};
 use crate::cli::{Cli, Command, Options};
-use crate::error::Complaint;
 use crate::os::environ::Environment;
 use std::ffi::{OsStr, OsString};
 
@@ -117,7 +116,7 @@ pub fn from_environment(reader: &mut Reader<'_>) -> Vec<Given> {
         let Some(value) = value(environment, option) else { continue };
         let spot = reader.mistakes.origin(variable(option));
         let Some(text) = value.to_str() else {
-            reader.mistakes.add(spot, Complaint::new("the value is not UTF-8"));
+            reader.wrong(spot, "the value is not UTF-8", "options are UTF-8 text, whatever the locale");
             continue;
         };
         let values = match takes {

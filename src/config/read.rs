@@ -72,7 +72,11 @@ impl Reader<'_> {
         match &item.raw {
             Raw::Text(text) => match expand::expand(text, self.environment) {
                 Ok(value) if value.contains('\0') => {
-                    self.mistakes.add(item.spot, Complaint::new(format!("`{key}` holds a NUL character")));
+                    self.wrong(
+                        item.spot,
+                        format!("`{key}` holds a NUL character"),
+                        "remove it: no path or argument can hold one",
+                    );
                     None
                 }
                 Ok(value) => Some((value, text)),
@@ -82,7 +86,11 @@ impl Reader<'_> {
                 }
             },
             raw => {
-                self.mistakes.add(item.spot, Complaint::new(format!("`{key}` is {}, not a string", raw.describe())));
+                let hint = match raw {
+                    Raw::Integer(digits) => format!("write it in quotes: `{key} = \"{digits}\"`"),
+                    _ => format!("write it in quotes: `{key} = \"…\"`"),
+                };
+                self.wrong(item.spot, format!("`{key}` is {}, not a string", raw.describe()), hint);
                 None
             }
         }
@@ -98,8 +106,12 @@ impl Reader<'_> {
     pub fn nonempty(&mut self, key: &str, item: &Item) -> Option<String> {
         let (value, written) = self.expanded(key, item)?;
         if value.is_empty() {
-            let how = if written.is_empty() { "is" } else { "expands to what is" };
-            self.mistakes.add(item.spot, Complaint::new(format!("`{key}` {how} empty")));
+            if written.is_empty() {
+                self.wrong(item.spot, format!("`{key}` is empty"), "give it a value, or leave it out");
+            } else {
+                let hint = "set the variable that it names, or leave it out";
+                self.wrong(item.spot, format!("`{key}` is `{written}`, which expands to nothing"), hint);
+            }
             return None;
         }
         Some(value)
@@ -127,7 +139,7 @@ impl Reader<'_> {
             }
             Err(_) => {
                 let message = format!("`{key}` is `{written}`, which does not expand to {what}");
-                self.mistakes.add(item.spot, Complaint::new(message));
+                self.wrong(item.spot, message, "look at the variable that it names; its value is not shown");
             }
         }
         None
@@ -241,8 +253,8 @@ impl Reader<'_> {
             Raw::List(items) => Some(items.as_slice()),
             Raw::Text(_) => Some(std::slice::from_ref(item)),
             raw => {
-                self.mistakes
-                    .add(item.spot, Complaint::new(format!("`{key}` is {}, not a list of strings", raw.describe())));
+                let message = format!("`{key}` is {}, not a list of strings", raw.describe());
+                self.wrong(item.spot, message, format!("write `{key} = [\"…\", \"…\"]`"));
                 None
             }
         }
@@ -270,7 +282,11 @@ impl Reader<'_> {
             return None;
         }
         if command.first().is_none_or(String::is_empty) {
-            self.mistakes.add(item.spot, Complaint::new(format!("`{key}` names no program")));
+            self.wrong(
+                item.spot,
+                format!("`{key}` names no program"),
+                format!("write `{key} = [\"PROGRAM\", \"ARGUMENT\"]`"),
+            );
             return None;
         }
         Some(command)

@@ -130,7 +130,7 @@ fn source(reader: &mut Reader<'_>, name: &str, entry: &Entry, stores: &Stores<'_
 fn layer(reader: &mut Reader<'_>, name: &str, item: &Item, stores: &Stores<'_>) -> Option<LayerPlan> {
     let Raw::Text(text) = &item.raw else {
         let message = format!("source `{name}`: a layer is {}, not a URI", item.raw.describe());
-        reader.mistakes.add(item.spot, Complaint::new(message));
+        reader.wrong(item.spot, message, "write a string such as `\"file:/app.toml\"`");
         return None;
     };
     let environment = reader.environment;

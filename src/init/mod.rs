@@ -53,7 +53,7 @@ fn with(main: Option<ProcessSpec>, worker: Option<&mut WorkerMain<'_>>, orphans:
     match shell::Shell::new(main, worker, orphans, inherited) {
         Ok(shell) => shell.run(),
         Err(error) => {
-            last_word(Exit::INTERNAL, &format!("failed to set up init: {error}"));
+            last_word(Exit::INTERNAL, &format!("failed to set up init: {}", crate::error::reason(&error)));
             Exit::INTERNAL
         }
     }

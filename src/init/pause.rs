@@ -14,7 +14,7 @@ pub fn pause(inherited: &Inherited) -> Exit {
     let signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
-            last_word(Exit::INTERNAL, &format!("failed to set up init: {error}"));
+            last_word(Exit::INTERNAL, &format!("failed to set up init: {}", crate::error::reason(&error)));
             return Exit::INTERNAL;
         }
     };

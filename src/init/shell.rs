@@ -284,7 +284,7 @@ impl<'a, 'w> Shell<'a, 'w> {
                 self.link = Some(link);
                 Event::Forked { pid }
             }
-            Err(error) => Event::NotForked { reason: error.to_string() },
+            Err(error) => Event::NotForked { reason: crate::error::reason(&error) },
         })
     }
 

@@ -45,7 +45,7 @@ pub fn spawn(
         libc::clone(in_child, top.cast(), flags, (&raw mut child).cast())
     };
     if pid < 0 {
-        let error = std::io::Error::last_os_error();
+        let error = crate::error::reason(&std::io::Error::last_os_error());
         let message = format!("failed to create a process: {error}");
         return Err(crate::error::Complaint::new(message)
             .hint("is the limit of processes reached? (`pids` of the cgroup)")

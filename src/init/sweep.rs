@@ -8,6 +8,7 @@ pub fn adopt_orphans() {
     // SAFETY: takes plain numbers.
     if !is_pid_1() && unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } != 0 {
         let error = std::io::Error::last_os_error();
+        let error = crate::error::reason(&error);
         crate::warn!("failed to become a subreaper: {error}\n  hint: orphans go to PID 1; run proem as PID 1");
     }
 }

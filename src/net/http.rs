@@ -329,6 +329,10 @@ fn explain_tls(error: &rustls::Error) -> NoAnswer {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             (Cause::Certificate, "its certificate has expired".to_owned())
         }
+        // webpki's words for it are those of its own types.
+        Error::InvalidCertificate(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            (Cause::Certificate, "its certificate is that of a CA, not of a server".to_owned())
+        }
         Error::InvalidCertificate(other) => (Cause::Certificate, format!("its certificate is not accepted: {other}")),
         Error::InvalidMessage(_) => (Cause::Handshake, "it does not speak TLS".to_owned()),
         other => (Cause::Handshake, format!("TLS: {other}")),

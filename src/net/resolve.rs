@@ -75,7 +75,7 @@ impl Resolver {
     }
 
     async fn ask_dns(&self, name: &str) -> Result<Vec<IpAddr>, NotResolved> {
-        let dns = self.dns_client()?;
+        let dns = self.dns_client(name)?;
         let found = dns.lookup_ip(name).await.map_err(|error| {
             let why = if error.is_nx_domain() {
                 "no such name".to_owned()
@@ -84,19 +84,20 @@ impl Resolver {
             } else {
                 format!("DNS: {error}")
             };
-            NotResolved(format!("resolve `{name}`: {why}"))
+            NotResolved(format!("`{name}` cannot be resolved: {why}"))
         })?;
         let addresses: Vec<IpAddr> = found.iter().collect();
         if addresses.is_empty() {
-            return Err(NotResolved(format!("resolve `{name}`: the name has no address")));
+            return Err(NotResolved(format!("`{name}` cannot be resolved: the name has no address")));
         }
         Ok(addresses)
     }
 
-    fn dns_client(&self) -> Result<TokioResolver, NotResolved> {
+    fn dns_client(&self, name: &str) -> Result<TokioResolver, NotResolved> {
         let path = self.shared.resolv_conf.display();
-        let text = std::fs::read(&self.shared.resolv_conf)
-            .map_err(|error| NotResolved(format!("resolve names: {path}: {}", crate::error::reason(&error))))?;
+        let text = std::fs::read(&self.shared.resolv_conf).map_err(|error| {
+            NotResolved(format!("`{name}` cannot be resolved: {path}: {}", crate::error::reason(&error)))
+        })?;
         // A panic cannot leave the pair half-written, so a poisoned lock is as good as any.
         let mut current = self.shared.dns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, client)) = &*current
@@ -104,7 +105,7 @@ impl Resolver {
         {
             return Ok(client.clone());
         }
-        let client = client(&text).map_err(|why| NotResolved(format!("resolve names: {path}: {why}")))?;
+        let client = client(&text).map_err(|why| NotResolved(format!("`{name}` cannot be resolved: {path}: {why}")))?;
         *current = Some((text, client.clone()));
         Ok(client)
     }

@@ -57,9 +57,9 @@ pub fn client(tls: &Tls) -> Result<ClientConfig, Complaint> {
         }
     };
     let mut config = match identity(tls)? {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| Complaint::new(format!("use the client certificate and its key: {error}")))?,
+        Some((chain, key)) => {
+            builder.with_client_auth_cert(chain, key).map_err(|error| Complaint::new(unfit(&error)))?
+        }
         None => builder.with_no_client_auth(),
     };
     // One server, a handful of connections.
@@ -67,10 +67,17 @@ pub fn client(tls: &Tls) -> Result<ClientConfig, Complaint> {
     Ok(config)
 }
 
+fn unfit(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "the client key is not that of the client certificate".to_owned(),
+        error => format!("the client certificate and its key cannot be used: {error}"),
+    }
+}
+
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Complaint> {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Complaint::new(format!("set TLS up: {error}")))
+        .map_err(|error| Complaint::new(format!("TLS cannot be set up: {error}")))
 }
 
 fn roots(tls: &Tls) -> Result<RootCertStore, Complaint> {
@@ -89,7 +96,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Complaint> {
     if let Some(dir) = &tls.ca_dir {
         let unreadable = |error: std::io::Error| {
             let reason = crate::error::reason(&error);
-            Complaint::new(format!("read the CA directory `{}`: {reason}", dir.display()))
+            Complaint::new(format!("the CA directory `{}` cannot be read: {reason}", dir.display()))
         };
         for entry in std::fs::read_dir(dir).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -104,7 +111,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Complaint> {
 fn add_ca(store: &mut RootCertStore, path: &Path) -> Result<(), Complaint> {
     for certificate in certificates(path, "CA")? {
         store.add(certificate).map_err(|error| {
-            Complaint::new(format!("use a certificate of the CA file `{}`: {error}", path.display()))
+            Complaint::new(format!("the CA file `{}` holds a certificate that cannot be used: {error}", path.display()))
         })?;
     }
     Ok(())
@@ -116,13 +123,15 @@ fn identity(tls: &Tls) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKe
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate, "certificate")?;
             let parsed = PrivateKeyDer::from_pem_slice(&read(key, "key")?).map_err(|_| {
-                Complaint::new(format!("read the key file `{}`: it holds no PEM private key", key.display()))
-                    .hint("it must be PKCS#8, PKCS#1 or SEC1 in PEM, and not encrypted")
+                Complaint::new(format!(
+                    "the key file `{}` holds no private key in PEM that is not encrypted",
+                    key.display()
+                ))
             })?;
             Ok(Some((chain, parsed)))
         }
-        (Some(_), None) => Err(Complaint::new("use the client certificate: its key file is not given")),
-        (None, Some(_)) => Err(Complaint::new("use the client key: its certificate file is not given")),
+        (Some(_), None) => Err(Complaint::new("the client certificate has no key file")),
+        (None, Some(_)) => Err(Complaint::new("the client key has no certificate file")),
     }
 }
 
@@ -131,14 +140,14 @@ fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>,
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match parsed {
         Ok(list) if !list.is_empty() => Ok(list),
-        _ => Err(Complaint::new(format!("read the {what} file `{}`: it holds no PEM certificate", path.display()))),
+        _ => Err(Complaint::new(format!("the {what} file `{}` holds no certificate in PEM", path.display()))),
     }
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>, Complaint> {
     std::fs::read(path).map_err(|error| {
         let reason = crate::error::reason(&error);
-        Complaint::new(format!("read the {what} file `{}`: {reason}", path.display()))
+        Complaint::new(format!("the {what} file `{}` cannot be read: {reason}", path.display()))
     })
 }
 
@@ -192,9 +201,9 @@ mod tests {
         std::fs::write(&junk, "junk").unwrap();
         let wrong = |tls: Tls| client(&tls).unwrap_err().message;
         let missing = wrong(Tls { ca_file: Some("/nonexistent/ca.pem".into()), ..Tls::default() });
-        assert_eq!(missing, "read the CA file `/nonexistent/ca.pem`: no such file or directory");
-        assert!(wrong(Tls { ca_file: Some(junk.clone()), ..Tls::default() }).contains("holds no PEM certificate"));
-        assert!(wrong(Tls { cert_file: Some(junk), ..Tls::default() }).contains("key file is not given"));
+        assert_eq!(missing, "the CA file `/nonexistent/ca.pem` cannot be read: no such file or directory");
+        assert!(wrong(Tls { ca_file: Some(junk.clone()), ..Tls::default() }).contains("holds no certificate in PEM"));
+        assert!(wrong(Tls { cert_file: Some(junk), ..Tls::default() }).contains("has no key file"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::confine;
 use super::fds;
 use super::inherited::Inherited;
-use crate::error::{Complaint, Failure};
+use crate::error::{Complaint, Failure, reason};
 use crate::exit::Exit;
 use crate::link::{Credentials, Kind, ProcessSpec};
 use std::ffi::{OsStr, c_char};
@@ -190,7 +190,9 @@ impl<'a> Image<'a> {
             // SAFETY: null-terminated lists of NUL-terminated strings that outlive the call.
             unsafe { libc::execve(*path, self.argv.as_ptr(), self.env.as_ptr()) };
             let mut error = errno();
-            if error == libc::ENOEXEC {
+            // A program of another architecture would be read by the shell as nonsense.
+            // SAFETY: a NUL-terminated string that outlives the call.
+            if error == libc::ENOEXEC && !unsafe { is_elf(*path) } {
                 // A script without `#!`, run as every shell and execvp do.
                 self.shell[1] = *path;
                 // SAFETY: as above; `shell[1]` has just been set.
@@ -208,7 +210,7 @@ impl<'a> Image<'a> {
 
     /// The refusal in words, and the code to end with.
     pub fn explain(&self, refusal: Refusal) -> Failure {
-        let reason = std::io::Error::from_raw_os_error(refusal.errno);
+        let reason = reason(&std::io::Error::from_raw_os_error(refusal.errno));
         match refusal.step {
             Step::Credentials => {
                 let user = self.spec.user.as_ref().map_or(0, |user| user.uid);
@@ -239,7 +241,7 @@ impl<'a> Image<'a> {
         }
     }
 
-    fn explain_exec(&self, refusal: Refusal, reason: &std::io::Error) -> Failure {
+    fn explain_exec(&self, refusal: Refusal, reason: &str) -> Failure {
         let program = String::from_utf8_lossy(self.spec.argv.first().map_or(&[][..], Vec::as_slice));
         let seen_from_child = |path: &PathBuf| match &self.spec.workdir {
             Some(dir) => Path::new(OsStr::from_bytes(dir)).join(path),
@@ -257,7 +259,12 @@ impl<'a> Image<'a> {
                     return Failure::new(Exit::NOT_FOUND, failed(format!("`{shown}` does not exist")));
                 }
                 let path = String::from_utf8_lossy(search_path(self.spec));
-                Failure::new(Exit::NOT_FOUND, failed(format!("not found in PATH (`{path}`)")))
+                let hint = if program.contains(char::is_whitespace) {
+                    "this is one word with spaces in it: give each word by itself; a shell's line is `sh -c \"…\"`"
+                } else {
+                    "install it in the image, or give its whole path"
+                };
+                Complaint::new(failed(format!("not found in PATH (`{path}`)"))).hint(hint).exit(Exit::NOT_FOUND)
             }
             libc::EACCES => {
                 let complaint = match fs::metadata(&path) {
@@ -369,6 +376,24 @@ fn candidates(spec: &ProcessSpec) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether a file is a program for some machine, not a script. Async-signal-safe.
+///
+/// # Safety
+/// A NUL-terminated path.
+unsafe fn is_elf(path: *const c_char) -> bool {
+    let mut magic = [0u8; 4];
+    // SAFETY: the path is as promised by the caller; `magic` is a live buffer of the length that is given.
+    unsafe {
+        let file = libc::open(path, libc::O_RDONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return false;
+        }
+        libc::read(file, magic.as_mut_ptr().cast(), magic.len());
+        libc::close(file);
+    }
+    magic == *b"\x7fELF"
+}
+
 fn missing_interpreter(path: &Path, failed: impl Fn(String) -> String) -> Complaint {
     let head = read_head(path);
     let shown = path.display();
@@ -379,7 +404,11 @@ fn missing_interpreter(path: &Path, failed: impl Fn(String) -> String) -> Compla
             let interpreter = line.split_whitespace().next().unwrap_or_default();
             let complaint =
                 Complaint::new(failed(format!("its interpreter `{interpreter}` does not exist (`{shown}`)")));
-            if line.ends_with('\r') { complaint.hint("the file has Windows line ends") } else { complaint }
+            complaint.hint(if line.ends_with('\r') {
+                "the file has Windows line ends: save it with those of Unix"
+            } else {
+                "install it in the image, or change the script's first line"
+            })
         }
         None => Complaint::new(failed(format!("`{shown}` needs a loader that is not in this image")))
             .hint("it is dynamically linked, for another distribution's libc"),

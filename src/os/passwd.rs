@@ -122,7 +122,8 @@ fn read(path: &Path, may_be_missing: bool) -> Result<String, Complaint> {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if may_be_missing && error.kind() == ErrorKind::NotFound => Ok(String::new()),
         Err(error) => {
-            let complaint = Complaint::new(format!("failed to read `{}`: {error}", path.display()));
+            let complaint =
+                Complaint::new(format!("failed to read `{}`: {}", path.display(), crate::error::reason(&error)));
             Err(complaint.hint("an image without it can use numbers: `1000:1000`"))
         }
     }

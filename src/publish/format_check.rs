@@ -98,5 +98,5 @@ pub(super) fn check(template: &TemplatePlan, target: &str, content: &[u8]) -> Re
 
 /// What is wrong with a content as its format, for `check`.
 pub fn malformed(template: &TemplatePlan, content: &[u8]) -> Option<Complaint> {
-    check(template, "the content", content).err().map(|error| error.complaint)
+    check(template, &template.to.to_string(), content).err().map(|error| error.complaint)
 }

@@ -4,9 +4,8 @@ use super::format::Format;
 use super::kind::{self, Facts, Takes};
 use super::uri::Uri;
 use super::{Found, Local, Reading, SourceError, Watch, places, tree};
-use crate::error::Complaint;
+use crate::error::{Complaint, reason};
 use crate::value::Value;
-use nix::errno::Errno;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -35,7 +34,7 @@ pub(super) fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
 
 pub(super) fn open(uri: &Uri) -> Result<Box<dyn Local>, Complaint> {
     let path = std::path::absolute(&uri.path)
-        .map_err(|error| Complaint::new(format!("failed to find `{}`: {}", uri.text.clone(), cause(&error))))?;
+        .map_err(|error| Complaint::new(format!("failed to find `{}`: {}", uri.text.clone(), reason(&error))))?;
     Ok(Box::new(Files {
         path,
         directory: uri.scheme == "dir" || uri.path.ends_with('/'),
@@ -88,7 +87,7 @@ impl Local for Files {
                 Ok(Reading { found: Found::Value(value), secret, warnings: Vec::new() })
             }
             Err(error) if is_absent(&error) => Ok(self.missing()),
-            Err(error) => Err(SourceError::later(format!("read {shown}: {}", cause(&error)))),
+            Err(error) => Err(SourceError::later(format!("read {shown}: {}", reason(&error)))),
         }
     }
 
@@ -192,7 +191,7 @@ impl Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::Io(error) => f.write_str(&cause(error)),
+            Unreadable::Io(error) => f.write_str(&reason(error)),
             Unreadable::Irregular => f.write_str("it is not a regular file"),
             Unreadable::TooLarge => write!(f, "it is larger than {} MiB", MAX_FILE >> 20),
         }
@@ -223,16 +222,6 @@ pub(super) fn read_whole(path: &Path) -> Result<Whole, Unreadable> {
 /// Not there, in either of the kernel's words for it.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// The kernel's words in the house style: `permission denied`.
-pub(super) fn cause(error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    };
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub enum Takes {
     Nothing,
     /// Any text that is not empty: `?dc=eu`.
     Text,
+    /// The same, any number of times: `?tag=a&tag=b`.
+    Texts,
     /// A whole number: `?min=2`.
     Number,
     /// A duration with its unit, at least 100 ms: `?every=30s`.
@@ -120,32 +122,34 @@ pub fn check_options(uri: &Uri, own: &[(&str, Takes)]) -> Result<(), Complaint> 
             let known: Vec<_> = own.iter().chain(&COMMON).map(|(known, _)| *known).collect();
             return Err(unknown(&format!("`{shown}`: there is no option"), name, &known));
         };
-        if uri.query[..at].iter().any(|(earlier, _)| earlier == name) {
-            return Err(Complaint::new(format!("`{shown}`: `?{name}` is given twice")));
+        if *takes != Takes::Texts && uri.query[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(Complaint::new(format!("`{shown}`: `?{name}` is given twice")).hint("leave one of them out"));
         }
         let value = value.as_deref();
-        let complaint = match (takes, value) {
+        let (complaint, hint) = match (takes, value) {
             (Takes::Nothing, None) => continue,
-            (Takes::Nothing, Some(_)) => format!("`?{name}` takes no value"),
-            (_, None | Some("")) => format!("`?{name}=` needs a value"),
-            (Takes::Text, Some(_)) => continue,
+            (Takes::Nothing, Some(_)) => {
+                (format!("`?{name}` takes no value"), format!("write `?{name}`, or leave it out"))
+            }
+            (_, None | Some("")) => (format!("`?{name}=` needs a value"), "give it one, or leave it out".to_owned()),
+            (Takes::Text | Takes::Texts, Some(_)) => continue,
             (Takes::Number, Some(text)) if text.parse::<u32>().is_ok() => continue,
-            (Takes::Number, Some(text)) => format!("`?{name}={text}` is not a whole number"),
+            (Takes::Number, Some(text)) => {
+                (format!("`?{name}={text}` is not a whole number"), format!("write `?{name}=1`"))
+            }
             (Takes::Every, Some(text)) if duration(text).is_some_and(|every| every >= Duration::from_millis(100)) => {
                 continue;
             }
-            (Takes::Every, Some(text)) => {
-                return Err(Complaint::new(format!(
-                    "`{shown}`: `?{name}={text}` is not a duration of at least 100 ms"
-                ))
-                .hint("write a number and its unit: `500ms`, `30s`, `5m`, `1h`"));
-            }
+            (Takes::Every, Some(text)) => (
+                format!("`?{name}={text}` is not a duration of at least 100 ms"),
+                "write a number and its unit: `500ms`, `30s`, `5m`, `1h`".to_owned(),
+            ),
             (Takes::Format, Some(text)) if Format::by_name(text).is_some() => continue,
             (Takes::Format, Some(text)) => {
                 return Err(unknown(&format!("`{shown}`: there is no format"), text, &Format::NAMES));
             }
         };
-        return Err(Complaint::new(format!("`{shown}`: {complaint}")));
+        return Err(Complaint::new(format!("`{shown}`: {complaint}")).hint(hint));
     }
     Ok(())
 }

@@ -379,7 +379,11 @@ impl Layer {
     fn complaint(&self, source: &str) -> Complaint {
         match &self.trouble {
             Some(Trouble::Error(error)) => failed(source, error),
-            Some(Trouble::Missing(what)) => Complaint::new(format!("source `{source}`: {what}")),
+            Some(Trouble::Missing(what)) => {
+                let joint = if self.shown.contains('?') { '&' } else { '?' };
+                Complaint::new(format!("source `{source}`: {what}"))
+                    .hint(format!("where it may be missing, write `{}{joint}optional`", self.shown))
+            }
             Some(Trouble::Unread) | None => {
                 Complaint::new(format!("source `{source}`: {} has not answered yet", self.shown))
             }

@@ -3,7 +3,7 @@
 use super::backoff::{Backoff, random};
 use super::driver::{Sink, Update};
 use super::layers::LayerId;
-use super::{Next, Remote, SourceError, file, threads};
+use super::{Next, Remote, SourceError, threads};
 use crate::error::Failure;
 use crate::exit::Exit;
 use std::time::Duration;
@@ -33,7 +33,10 @@ impl Runtime {
     /// be missing from a prefix that is there.
     pub(super) fn start(layers: Vec<Remotely>, sink: &Sink) -> Result<Runtime, Failure> {
         let failed = |error: std::io::Error| {
-            Failure::new(Exit::INTERNAL, format!("failed to start the network thread: {}", file::cause(&error)))
+            Failure::new(
+                Exit::INTERNAL,
+                format!("failed to start the network thread: {}", crate::error::reason(&error)),
+            )
         };
         let runtime = crate::net::runtime().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -3,7 +3,7 @@
 //! Kubernetes replaces the files of a `ConfigMap` or Secret all at once by swapping the link `..data`: it is resolved once,
 //! and everything is read inside what it led to, so that a reading never mixes two versions.
 
-use super::file::{self, How, cause, is_absent};
+use super::file::{self, How, is_absent};
 use super::{Found, Reading, SourceError, places};
 use crate::value::{Builder, Value};
 use std::fs::{self, DirEntry};
@@ -174,7 +174,7 @@ fn entries(path: &Path) -> Result<Vec<DirEntry>, SourceError> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> SourceError {
-    SourceError::later(format!("read {}: {}", path.display(), cause(error)))
+    SourceError::later(format!("read {}: {}", path.display(), crate::error::reason(error)))
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ impl Uri {
         };
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         if scheme.is_empty() || !scheme.chars().all(legal) {
-            return Err(Complaint::new(format!("`{text}` is not a source: `{scheme}` is no scheme")));
+            return Err(Complaint::new(format!("`{text}` is not a source: `{scheme}` is no scheme"))
+                .hint("a source is written `SCHEME:PATH`, such as `file:/app.toml`"));
         }
         let (rest, query) = split_query(rest);
         let (authority, path) = match rest.strip_prefix("//") {
@@ -101,11 +102,14 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
 }
 
 fn decode(part: &str, whole: &str) -> Result<String, Complaint> {
-    percent_decode(part).map_err(|why| {
-        let complaint = Complaint::new(format!("`{whole}`: {why}"));
-        if why == BAD_PERCENT { complaint.hint("write a literal `%` as `%25`") } else { complaint }
+    percent_decode(part).map_err(|why| match why {
+        NOT_UTF8 => Complaint::new(format!("`{whole}` is not UTF-8 after percent-decoding"))
+            .hint("encode the bytes of UTF-8: `%C3%BC` is `ü`; or write the character itself"),
+        why => Complaint::new(format!("`{whole}`: {why}")).hint("write a literal `%` as `%25`"),
     })
 }
+
+const NOT_UTF8: &str = "it is not UTF-8 after percent-decoding";
 
 const BAD_PERCENT: &str = "a `%` is not followed by two hexadecimal digits";
 
@@ -132,7 +136,7 @@ pub fn percent_decode(part: &str) -> Result<String, &'static str> {
             }
         }
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after percent-decoding")
+    String::from_utf8(bytes).map_err(|_| NOT_UTF8)
 }
 
 #[cfg(test)]

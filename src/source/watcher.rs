@@ -161,7 +161,7 @@ impl Watcher {
             Ok(()) => Ok(()),
             Err(error) => Err(match error.kind {
                 notify::ErrorKind::MaxFilesWatch => "the limit fs.inotify.max_user_watches is reached".to_owned(),
-                notify::ErrorKind::Io(error) => super::file::cause(&error),
+                notify::ErrorKind::Io(error) => crate::error::reason(&error),
                 _ => "inotify refuses it".to_owned(),
             }),
         }
@@ -183,7 +183,7 @@ impl Watcher {
             notify::ErrorKind::Io(error) if error.raw_os_error() == Some(libc::EMFILE) => {
                 "the limit fs.inotify.max_user_instances is reached".to_owned()
             }
-            notify::ErrorKind::Io(error) => super::file::cause(&error),
+            notify::ErrorKind::Io(error) => crate::error::reason(&error),
             _ => "inotify is not available".to_owned(),
         })
     }
@@ -191,7 +191,7 @@ impl Watcher {
     fn warn(&mut self, directory: &Path, reason: &str) {
         if !std::mem::replace(&mut self.warned, true) {
             crate::warn!(
-                "polling {} every {} s: {reason}\n  hint: raise the limit where there is one; polling needs no more than that",
+                "polling {} every {} s: {reason}\n  hint: changes are seen a little later, and nothing is lost; a limit is raised on the host (sysctl)",
                 directory.display(),
                 super::driver::POLL.as_secs()
             );

@@ -108,7 +108,7 @@ impl Engine {
         let complaint = self.placed(file, &at, &message);
         let own = self.files[file].binds.contains(root);
         let complaint = if missing.within.is_empty() && path == root && !own {
-            complaint.hint(declare(&path, context.origins.keys().map(String::as_str)))
+            complaint.hint(declare(&path, context.sources()))
         } else if missing.within.is_empty() {
             complaint.hint("where it may be missing, add `| default(value=…)`")
         } else {

@@ -435,8 +435,14 @@ pub(super) fn instance(escape: Escape) -> Tera {
 fn read(path: &Path) -> Result<String, Complaint> {
     let failed = |cause: &str| Complaint::new(format!("failed to read template `{}`: {cause}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| {
-        let text = error.to_string();
-        failed(&text.split(" (os error").next().unwrap_or(&text).to_lowercase())
+        let complaint = failed(&crate::error::reason(&error));
+        if error.kind() == std::io::ErrorKind::NotFound {
+            complaint.hint(
+                "is it in the image? a relative path is looked up in the current directory, then in `template_dir`",
+            )
+        } else {
+            complaint
+        }
     })?;
     String::from_utf8(bytes).map_err(|error| {
         failed(&format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())).hint("save it as UTF-8")

@@ -79,12 +79,24 @@ pub enum RenderErrorKind {
 pub struct Context {
     values: tera::Context,
     origins: BTreeMap<String, String>,
+    /// Sources that this template does not use, for hints.
+    others: BTreeSet<String>,
 }
 
 impl Context {
     /// No values yet.
     pub fn new() -> Context {
         Context::default()
+    }
+
+    /// Sources that there are besides: what a misspelt name may have meant.
+    pub fn others<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        self.others.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Every source that there is.
+    fn sources(&self) -> BTreeSet<&str> {
+        self.origins.keys().chain(&self.others).map(String::as_str).collect()
     }
 
     /// Adds a source's value, or replaces it. `origin` is the source's URI, for messages (layers separated by commas).

@@ -237,7 +237,7 @@ fn all_mistakes_are_reported_at_once() {
         assert!(all.contains(expected), "{expected}\n---\n{all}");
     }
     let order: Vec<_> = all.lines().filter_map(|line| line.split_once(".tera")).map(|(file, _)| file).collect();
-    assert!(order.iter().filter(|file| file.len() == 1).is_sorted() && all.ends_with("directory"), "{all}");
+    assert!(order.iter().filter(|file| file.len() == 1).is_sorted() && all.ends_with("`template_dir`"), "{all}");
     assert_eq!(errors.iter().filter(|error| error.exit == Exit::NO_INPUT).count(), 2);
     assert_eq!(errors.iter().filter(|error| error.exit == Exit::DATA).count(), 7);
 }

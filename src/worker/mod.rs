@@ -554,7 +554,7 @@ fn large_thread(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) 
 
 fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send + 'static) {
     if let Err(error) = builder.spawn(body) {
-        crate::error!("failed to start thread `{name}`: {error}");
+        crate::error!("failed to start thread `{name}`: {}", crate::error::reason(&error));
         // The loop cannot do its work without it; init starts a new worker.
         std::process::abort();
     }

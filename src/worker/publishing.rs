@@ -5,7 +5,7 @@ use super::metrics::count;
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use super::{Mode, Worker};
-use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, TargetPlan};
+use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, SourcePlan, TargetPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -429,8 +429,13 @@ impl Worker<'_> {
     fn empty_list(&self, index: usize) -> Option<String> {
         self.groups[index].uses.iter().find_map(|&source| match self.layers.snapshot(source) {
             State::Ready { value, .. } if value.as_array().is_some_and(<[_]>::is_empty) => {
-                let name = &self.sources[source].name;
-                Some(format!("source `{name}` is an empty list; with `?min=1` a service waits for one instance"))
+                let SourcePlan { name, layers, .. } = &self.sources[source];
+                let service = layers.iter().find(|layer| layer.uri.scheme == "consul+service");
+                Some(match service.map(|layer| layer.uri.option("passing").is_some()) {
+                    Some(true) => format!("source `{name}` has 0 passing instances; `?min=1` waits for one"),
+                    Some(false) => format!("source `{name}` has 0 instances; `?min=1` waits for one"),
+                    None => format!("source `{name}` is an empty list"),
+                })
             }
             _ => None,
         })
@@ -469,6 +474,7 @@ impl Worker<'_> {
         let plan = &plan.groups[index];
         let group: &Group = &self.groups[index];
         let mut context = Context::new();
+        context.others(self.plan.sources.iter().map(|source| source.name.as_str()));
         let mut complaints = Vec::new();
         let mut secret = false;
         for &source in &group.uses {

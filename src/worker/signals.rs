@@ -38,6 +38,7 @@ impl Listener {
 /// is lost, and as PID 1 (where the kernel drops a signal without a handler) neither.
 pub fn listen(signals: Vec<i32>, feed: impl Fn(i32) -> bool + Send + 'static) -> Option<Listener> {
     let refused = |error: std::io::Error| {
+        let error = crate::error::reason(&error);
         crate::warn!("failed to handle signals: {error}\n  hint: only KILL ends proem while it waits");
     };
     let mut received = Signals::new(&signals).map_err(refused).ok()?;

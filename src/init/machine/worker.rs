@@ -121,7 +121,7 @@ impl Machine {
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
-        self.count_death(now, now, &format!("the worker could not be forked: {reason}"), out);
+        self.count_death(now, now, &format!("the worker could not be forked: {reason}"), "", out);
     }
 
     pub(super) fn on_worker_gone(&mut self, now: Instant, status: i32, out: &mut Vec<Action>) {
@@ -156,10 +156,15 @@ impl Machine {
             0 => format!("exit {exit}"),
             signal => format!("signal {}", signals::name(signal)),
         };
-        self.count_death(now, since, &format!("the worker died ({how})"), out);
+        // What the standard library says when memory gives out is above.
+        let hint = match status & 0x7f {
+            libc::SIGABRT => "\n  hint: its last words are above; where they are about memory, raise `worker_memory`",
+            _ => "",
+        };
+        self.count_death(now, since, &format!("the worker died ({how})"), hint, out);
     }
 
-    fn count_death(&mut self, now: Instant, since: Instant, what: &str, out: &mut Vec<Action>) {
+    fn count_death(&mut self, now: Instant, since: Instant, what: &str, hint: &str, out: &mut Vec<Action>) {
         if now.saturating_duration_since(since) >= GOOD_LIFE {
             self.worker.deaths = 0;
         }
@@ -167,11 +172,11 @@ impl Machine {
         self.worker.deaths = deaths;
         if !self.started && deaths >= MAX_DEATHS {
             self.worker.state = State::None;
-            out.push(Action::LastWord(Exit::INTERNAL, format!("{what}, {deaths} times before the first start")));
+            out.push(Action::LastWord(Exit::INTERNAL, format!("{what}, {deaths} times before the first start{hint}")));
             return self.end(now, Exit::INTERNAL, out);
         }
         let pause = backoff(deaths - 1);
-        out.push(Action::Log(Level::Warn, format!("{what}; the next one starts in {pause:?}")));
+        out.push(Action::Log(Level::Warn, format!("{what}; the next one starts in {pause:?}{hint}")));
         self.worker.state = State::Dead { until: now + pause };
     }
 

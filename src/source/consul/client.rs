@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// An answer that nobody has to wait for comes within this time.
 const AT_ONCE: Duration = Duration::from_secs(30);
+/// What is wrong with a token that cannot be sent.
+const TOKEN: &str = "a token is one line of text: its SecretID";
 /// What a blocking query may take beyond its own wait.
 const SLACK: Duration = Duration::from_secs(15);
 
@@ -163,11 +165,12 @@ impl Client {
     fn headers(&self) -> Result<HeaderMap, SourceError> {
         let (token, wrong) = match &self.token {
             Token::None => return Ok(HeaderMap::new()),
-            Token::Value(token) => (token.clone(), "use the Consul token".to_owned()),
+            Token::Value(token) => (token.clone(), "use the Consul token that is given".to_owned()),
             Token::File(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
                     let reason = crate::error::reason(&error);
-                    later(format!("read the token file `{}`: {reason}", path.display()), None)
+                    let hint = "mount the file, and let the user that proem runs as read it".to_owned();
+                    later(format!("read the token file `{}`: {reason}", path.display()), Some(hint))
                 })?;
                 (text, format!("use the token in `{}`", path.display()))
             }
@@ -176,8 +179,10 @@ impl Client {
         let mut headers = HeaderMap::new();
         match http::secret_header(token) {
             Some(value) if !token.is_empty() => headers.insert(HeaderName::from_static("x-consul-token"), value),
-            Some(_) => return Err(later(format!("{wrong}: it is empty"), None)),
-            None => return Err(later(format!("{wrong}: it holds characters that no token has"), None)),
+            Some(_) => return Err(later(format!("{wrong}: it is empty"), Some(TOKEN.to_owned()))),
+            None => {
+                return Err(later(format!("{wrong}: it holds characters that no token has"), Some(TOKEN.to_owned())));
+            }
         };
         Ok(headers)
     }
@@ -192,6 +197,11 @@ impl Client {
                 Some("a loopback address is this container; use the host's address".to_owned())
             }
             Cause::Name => Some("is this container in Consul's network? see /etc/resolv.conf".to_owned()),
+            Cause::Files => Some(
+                "CONSUL_CACERT, CONSUL_CAPATH, CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY (or the store's `ca_file`…) name \
+                 the files, in PEM; a key is not encrypted"
+                    .to_owned(),
+            ),
             Cause::Certificate => Some(
                 "CONSUL_CACERT (or `ca_file`) names the CA, CONSUL_TLS_SERVER_NAME (or `tls_server_name`) the name"
                     .to_owned(),
@@ -216,11 +226,11 @@ impl Client {
                 Token::File(path) => format!("the token in `{}` needs `{rule}`", path.display()),
             })
         } else if said.contains("HTTP request to an HTTPS server") {
-            Some("CONSUL_HTTP_SSL=true, or an address with https://".to_owned())
+            Some("set CONSUL_HTTP_SSL=true, or write the address with https://".to_owned())
         } else if matches!(answer.status, 301..=308) {
             Some("redirects are not followed: use the address that it leads to".to_owned())
         } else if answer.status == 504 {
-            Some("a proxy gave up waiting: `?wait=` below its idle timeout, for example `?wait=50s`".to_owned())
+            Some("a proxy gave up waiting: set `?wait=` below its idle timeout, for example `?wait=50s`".to_owned())
         } else {
             None
         };

@@ -181,8 +181,7 @@ impl Tree {
         }
         let mut map = Map::with_capacity(children.len() + 1);
         let mut own = value.inspect(|_| {
-            warnings
-                .push(format!("`{}` is both a value and a folder: its value is under `.`", path.trim_end_matches('/')));
+            warnings.push(crate::value::both(path.trim_end_matches('/')));
         });
         for (segment, child) in children {
             if segment.as_str() >= "."
@@ -248,7 +247,7 @@ mod tests {
     fn a_value_that_is_a_folder_too() {
         let (json, warnings) = read(&[("a/b", Some(b"v")), ("a/b/!", Some(b"x")), ("a/b/c", Some(b"w"))], "a/");
         assert_eq!(json, r#"{"b":{"!":"x",".":"v","c":"w"}}"#);
-        assert_eq!(warnings, ["`a/b` is both a value and a folder: its value is under `.`"]);
+        assert_eq!(warnings, ["`a/b` is both a value and a directory: its value is under `\".\"`"]);
         let (json, warnings) = read(&[("a/b/", Some(b"v"))], "");
         assert_eq!((json.as_str(), warnings.len()), ("{}", 1));
     }

@@ -12,23 +12,27 @@ mod watch;
 pub use settings::SETTINGS;
 
 use super::Remote;
-use super::kind::Facts;
+use super::kind::{self, Facts, Takes};
 use super::uri::Uri;
 use crate::config::plan::StorePlan;
 use crate::error::Complaint;
-use crate::nearest::nearest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The variables that hold Consul's credentials.
 const CREDENTIALS: &[&str] = &["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE"];
 
-/// Options of every kind; the driver and the layers understand them.
-const COMMON: &[&str] = &["optional", "typed", "format"];
 /// Options of every kind of Consul source.
-const SHARED: &[&str] = &["dc", "stale", "consistent", "store", "wait"];
+const KV: &[(&str, Takes)] = &[
+    ("dc", Takes::Text),
+    ("stale", Takes::Nothing),
+    ("consistent", Takes::Nothing),
+    ("store", Takes::Text),
+    ("wait", Takes::Text),
+];
 /// Options of `consul+service:` alone.
-const SERVICE: &[&str] = &["passing", "tag", "near", "min"];
+const SERVICE: &[(&str, Takes)] =
+    &[("passing", Takes::Nothing), ("tag", Takes::Texts), ("near", Takes::Text), ("min", Takes::Number)];
 
 /// What a Consul URI asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,33 +103,12 @@ pub fn open(uri: &Uri, stores: &BTreeMap<String, StorePlan>) -> Result<Box<dyn R
 }
 
 fn parse(uri: &Uri) -> Result<Request, Complaint> {
-    let kinds: &[&[&str]] = match uri.scheme.as_str() {
-        "consul" => &[COMMON, SHARED],
-        "consul+service" => &[COMMON, SHARED, SERVICE],
+    match uri.scheme.as_str() {
+        "consul" => kind::check_options(uri, KV)?,
+        "consul+service" => kind::check_options(uri, &[KV, SERVICE].concat())?,
         other => {
             return Err(Complaint::new(format!("`{}`: `{other}` is no kind of Consul source", uri.text))
                 .hint("known: `consul:PREFIX`, `consul+service:NAME`"));
-        }
-    };
-    for (name, value) in &uri.query {
-        let known = || kinds.iter().copied().flatten().copied();
-        if !known().any(|option| option == name) {
-            let list: Vec<&str> = known().collect();
-            let hint = match nearest(name, list.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {}", list.join(", ")),
-            };
-            return Err(
-                Complaint::new(format!("`{}`: `{name}` is no option of `{}:`", uri.text, uri.scheme)).hint(hint)
-            );
-        }
-        let flag = matches!(name.as_str(), "stale" | "consistent" | "passing");
-        let empty = value.as_deref().unwrap_or("").is_empty();
-        if flag && !empty {
-            return Err(Complaint::new(format!("`{}`: `{name}` takes no value", uri.text)));
-        }
-        if !flag && !COMMON.contains(&name.as_str()) && empty {
-            return Err(Complaint::new(format!("`{}`: `{name}=` needs a value", uri.text)));
         }
     }
     let options = options(uri)?;
@@ -136,9 +119,9 @@ fn parse(uri: &Uri) -> Result<Request, Complaint> {
         What::Kv(prefix(uri, path)?)
     } else {
         if path.is_empty() || path.contains('/') {
-            return Err(Complaint::new(format!("`{}` names no service", uri.text)).hint("`consul+service:NAME`"));
+            return Err(Complaint::new(format!("`{}` names no service", uri.text)).hint("write `consul+service:NAME`"));
         }
-        What::Service(service::Query::parse(uri, path)?)
+        What::Service(service::Query::parse(uri, path))
     };
     Ok(Request { what, options, store: text("store") })
 }
@@ -156,7 +139,8 @@ fn prefix(uri: &Uri, path: &str) -> Result<String, Complaint> {
 fn options(uri: &Uri) -> Result<Options, Complaint> {
     let consistency = match (uri.option("stale"), uri.option("consistent")) {
         (Some(_), Some(_)) => {
-            return Err(Complaint::new(format!("`{}`: `stale` and `consistent` exclude each other", uri.text)));
+            return Err(Complaint::new(format!("`{}`: `?stale` and `?consistent` exclude one another", uri.text))
+                .hint("leave one of them out"));
         }
         (Some(_), None) => Consistency::Stale,
         (None, Some(_)) => Consistency::Consistent,
@@ -165,8 +149,8 @@ fn options(uri: &Uri) -> Result<Options, Complaint> {
     let wait = match uri.option("wait").flatten() {
         None => Duration::from_mins(5),
         Some(text) => wait(text).ok_or_else(|| {
-            Complaint::new(format!("`{}`: `wait={text}` is not a time between 1s and 10m", uri.text))
-                .hint("for example `wait=50s`, below the idle timeout of a proxy on the way")
+            Complaint::new(format!("`{}`: `?wait={text}` is not a time between 1s and 10m", uri.text))
+                .hint("write for example `?wait=50s`, below the idle timeout of a proxy on the way")
         })?,
     };
     Ok(Options { datacenter: uri.option("dc").flatten().map(str::to_owned), consistency, wait })
@@ -217,10 +201,16 @@ mod tests {
         };
         assert_eq!(options, wanted);
         let hint = |text| parsed(text).unwrap_err().hint.unwrap_or_default();
-        assert_eq!(hint("consul:a?stal"), "did you mean `stale`?");
+        assert!(hint("consul:a?stal").starts_with("did you mean `stale`? known: "));
         assert!(hint("consul:a?passing").starts_with("known: "));
         assert!(hint("consul:a?wait=11m").contains("wait=50s"));
-        for wrong in ["consul:a?stale&consistent", "consul:a?stale=1", "consul:a?dc", "consul+service:web?min=x"] {
+        for wrong in [
+            "consul:a?stale&consistent",
+            "consul:a?stale=1",
+            "consul:a?dc",
+            "consul:a?format=jsn",
+            "consul+service:web?min=x",
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

@@ -5,7 +5,6 @@
 
 use super::client::{Ask, Client, Endpoint, Fault, Reply};
 use super::watch::{Rounds, next_index};
-use crate::error::Complaint;
 use crate::net::http::{KeepSlash, encode};
 use crate::source::uri::Uri;
 use crate::source::{Found, Next, Reading, Remote, Retry, SourceError};
@@ -35,22 +34,17 @@ pub(super) struct Query {
 
 impl Query {
     /// From a URI whose options are known to be this kind's.
-    pub(super) fn parse(uri: &Uri, name: &str) -> Result<Query, Complaint> {
-        let min = match uri.option("min").flatten() {
-            None => 0,
-            Some(text) => text.parse().map_err(|_| {
-                Complaint::new(format!("`{}`: `min={text}` is no number of instances", uri.text))
-                    .hint("for example `min=1`")
-            })?,
-        };
+    pub(super) fn parse(uri: &Uri, name: &str) -> Query {
+        // `check_options` said that it is a number.
+        let min = uri.option("min").flatten().and_then(|text| text.parse().ok()).unwrap_or(0);
         let tags = uri.query.iter().filter(|(option, _)| option == "tag").filter_map(|(_, tag)| tag.clone());
-        Ok(Query {
+        Query {
             name: name.to_owned(),
             passing: uri.option("passing").is_some(),
             tags: tags.collect(),
             near: uri.option("near").flatten().map(str::to_owned),
             min,
-        })
+        }
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -285,7 +279,7 @@ impl Service {
     fn kept(&self, count: usize) -> Fault {
         let error = SourceError {
             message: format!("see enough instances: {}; the last list stays", self.query.too_few(count)),
-            hint: Some("`min=0` would let the list become empty".to_owned()),
+            hint: Some("`?min=0` would let the list become empty".to_owned()),
             retry: Retry::Later,
         };
         Fault { keep_watching: true, error }
@@ -311,7 +305,7 @@ mod tests {
 
     fn query(text: &str) -> Query {
         let uri = Uri::parse(text).unwrap();
-        Query::parse(&uri, &uri.path).unwrap()
+        Query::parse(&uri, &uri.path)
     }
 
     #[test]

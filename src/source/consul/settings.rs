@@ -87,7 +87,8 @@ impl Settings {
         if let Some(name) = &tls.server_name
             && name.parse::<std::net::IpAddr>().is_ok()
         {
-            return Err(Complaint::new(format!("`{name}` is no TLS server name: it must be a DNS name")));
+            return Err(Complaint::new(format!("`{name}` is no TLS server name: it must be a DNS name"))
+                .hint("write one of the names in the server's certificate"));
         }
         // As Consul's own clients do it, a file wins over a value of the same place.
         let token = if let Some(file) = set("token_file") {
@@ -115,7 +116,8 @@ fn switch(text: &str, name: &str) -> Result<bool, Complaint> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Complaint::new(format!("`{name}` is `{text}`, which is neither `true` nor `false`"))),
+        _ => Err(Complaint::new(format!("`{name}` is `{text}`, which is neither `true` nor `false`"))
+            .hint("write `true` or `false`")),
     }
 }
 
@@ -123,7 +125,7 @@ fn switch(text: &str, name: &str) -> Result<bool, Complaint> {
 fn parse_address(text: &str, ssl: bool) -> Result<Address, Complaint> {
     let wrong = || {
         Complaint::new(format!("`{}` is no Consul address", without_userinfo(text)))
-            .hint("`host:port`, `http://host:port`, `https://host:port` or `unix:///path`")
+            .hint("write `host:port`, `http://host:port`, `https://host:port` or `unix:///path`")
     };
     let (secure, rest, default_port) = match text.split_once("://") {
         Some(("unix", path)) if path.starts_with('/') => return Ok(Address::Unix(path.into())),
