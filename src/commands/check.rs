@@ -3,16 +3,16 @@
 
 use super::Call;
 use crate::cli::Command;
-use crate::config::plan::{Plan, SourcePlan, TemplatePlan};
+use crate::config::plan::{Plan, ProcessPlan, SourcePlan, TemplatePlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::source::driver::{Driver, Update};
 use crate::source::kind;
 use crate::source::layers::{Layers, State};
 use crate::template::{Context, Engine};
-use crate::value::Value;
 use crate::worker;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::worker::injection::{self, Values};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -50,16 +50,54 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
         }
         complaints.extend(unknown);
     }
+    let mut count = templates.len();
+    for process in plan.processes.iter().filter(|process| !process.env.is_fixed()) {
+        let checked = environment(process, &plan, &known, &values);
+        count += checked.templates;
+        rendered += checked.rendered;
+        complaints.extend(checked.complaints);
+    }
     if !complaints.is_empty() {
         return Err(Failure { exit: Exit::DATA, complaints }.into());
     }
-    let count = templates.len();
     let plural = if count == 1 { "" } else { "s" };
     let more = if rendered < count { "; the others need `--with NAME=URI` for each source that they use" } else { "" };
     // Nobody may be listening; the exit code says it all.
     let _ =
         writeln!(std::io::stdout(), "ok: {count} template{plural} checked, {rendered} rendered with fixtures{more}");
     Ok(Exit::OK)
+}
+
+/// What was found of a process's environment and arguments.
+#[derive(Default)]
+struct Checked {
+    /// How many of them are templates.
+    templates: usize,
+    /// How many of these were rendered.
+    rendered: usize,
+    complaints: Vec<Complaint>,
+}
+
+/// Checks what a process is started with; where all its sources have fixtures, it is put together as it would be.
+fn environment(process: &ProcessPlan, plan: &Plan, known: &BTreeSet<String>, values: &Values) -> Checked {
+    let inputs = injection::inputs(process);
+    let mut checked = Checked { templates: inputs.len(), ..Checked::default() };
+    let engine = match Engine::load(&inputs, &plan.template_dir) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            checked.complaints = errors.into_iter().map(|error| error.complaint).collect();
+            return checked;
+        }
+    };
+    checked.complaints = (0..inputs.len()).flat_map(|index| engine.unknown(index, known)).collect();
+    let mut uses: BTreeSet<String> = (0..inputs.len()).flat_map(|index| engine.uses(index)).cloned().collect();
+    uses.extend(injection::sources(process));
+    uses.retain(|name| known.contains(name));
+    if checked.complaints.is_empty() && uses.iter().all(|name| values.contains_key(name)) {
+        checked.rendered = inputs.len();
+        checked.complaints = injection::inject(process, &engine, 0, values).err().unwrap_or_default();
+    }
+    checked
 }
 
 /// Sources whose addresses or settings are wrong. Opening one touches neither file nor network.
@@ -84,11 +122,7 @@ fn fixtures(call: &Call<'_>, plan: &Plan) -> Vec<SourcePlan> {
 }
 
 /// The fixtures' values, read once.
-fn values(
-    fixtures: &[SourcePlan],
-    plan: &Plan,
-    complaints: &mut Vec<Complaint>,
-) -> Result<BTreeMap<String, (Value, String)>, Failure> {
+fn values(fixtures: &[SourcePlan], plan: &Plan, complaints: &mut Vec<Complaint>) -> Result<Values, Failure> {
     let now = Instant::now();
     let mut layers = Layers::new(fixtures);
     let mut driver = Driver::start(fixtures, &plan.stores, false, |_| {})?;
@@ -98,7 +132,7 @@ fn values(
         }
     }
     layers.give_up_optional();
-    let mut values = BTreeMap::new();
+    let mut values = Values::new();
     for (index, source) in fixtures.iter().enumerate() {
         match layers.snapshot(index) {
             State::Ready { value, .. } => {

@@ -59,6 +59,10 @@ pub const PROCESS: &[&str] = &[
     "no_new_privs",
     "parent_death_signal",
     "env_keep",
+    "env",
+    "env_from",
+    "pristine",
+    "on_env_change",
     "kind",
     "essential",
     "after",
@@ -71,6 +75,8 @@ pub const PROCESS: &[&str] = &[
     "stable",
     "drain",
 ];
+/// Keys of an item of `env_from` that is a table.
+pub const ENV_FROM: &[&str] = &["source", "prefix", "upper", "sanitize", "allow", "deny"];
 /// Keys of a `reload` that is a table.
 pub const RELOAD: &[&str] = &["run", "post", "method", "headers", "expect", "timeout"];
 /// Those of them that say how to `post`.
@@ -175,7 +181,7 @@ mod tests {
         let keys = |heading| documented(heading).into_iter().filter(|name| !name.contains(['"', '{']));
         assert_eq!(keys("Templates").collect::<Vec<_>>(), [TEMPLATE, RELOAD, VERIFY].concat());
         assert_eq!(documented("Groups"), GROUP);
-        assert_eq!(documented("Process"), PROCESS);
+        assert_eq!(documented("Process"), [PROCESS, ENV_FROM].concat());
         assert_eq!(documented("Stores"), [&["kind"], CONSUL].concat());
     }
 

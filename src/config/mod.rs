@@ -11,6 +11,7 @@ pub mod environment;
 pub mod expand;
 pub mod file;
 mod groups;
+mod injection;
 pub mod known;
 pub mod options;
 pub mod plan;
@@ -97,7 +98,7 @@ pub fn resolve(cli: &Cli, environment: &Environment, mode: Mode) -> Result<Plan,
 
 /// The same with another place in the stead of [`ROOT`].
 pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Result<Plan, Failure> {
-    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new() };
+    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new(), sources: Vec::new() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
     let only_process = mode.runs() && is_plain(environment);
@@ -111,10 +112,11 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let template_dir = reader.text(&tree, "template_dir").map_or_else(|| root.join("templates"), absolute);
     let stores = sources::stores(reader, &tree);
     let sources = sources::sources(reader, &tree, &stores);
+    reader.sources = sources.iter().map(|source| source.name.clone()).collect();
     let defaults = groups::Defaults::read(reader, &tree);
     let places = templates::Places { template_dir: &template_dir, directory: &directory, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
-    let groups = groups::groups(reader, &tree, read, &defaults, mode);
+    let mut groups = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
@@ -130,6 +132,7 @@ pub fn resolve_in(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         Mode::RenderOnce | Mode::RenderWatch => Vec::new(),
         _ => processes,
     };
+    injection::groups(&processes, &defaults, &mut groups);
     let plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),

@@ -86,6 +86,9 @@ impl<'p> Worker<'p> {
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
         let plan = self.plan;
         let group = &plan.groups[index];
+        if let Some(process) = &group.environment_of {
+            return self.publish_environment(index, process, now);
+        }
         if self.groups[index].files == Files::Mixed {
             self.unmix(index)?;
         }
@@ -145,7 +148,7 @@ impl<'p> Worker<'p> {
     }
 
     /// The targets are what they should be already: whatever was held for this group may run.
-    fn right(&mut self, index: usize) {
+    pub(super) fn right(&mut self, index: usize) {
         let group = &mut self.groups[index];
         group.trouble = None;
         group.done = true;
