@@ -58,7 +58,7 @@ fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path) 
     let (command, env) = injection::injection(reader, name, care.kind, main);
     ProcessPlan {
         name: name.to_owned(),
-        command: command.into_iter().map(OsString::from).collect(),
+        command,
         user: reader.text(main, "user"),
         workdir: reader.text(main, "workdir").map(|path| directory.join(path)),
         umask: reader.octal(main, "umask", 0o777),

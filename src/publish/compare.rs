@@ -2,7 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::place::{Resolver, is_regular};
-use super::{Places, PublishError, Rendered, format_check, journal, warn_once};
+use super::{Places, Present, PublishError, Rendered, format_check, journal, warn_once};
 use crate::config::plan::{GroupPlan, TargetPlan};
 use crate::error::Complaint;
 use crate::exit::Exit;
@@ -192,7 +192,8 @@ impl Found {
         };
         let access = Access::wanted(template.mode, stated, default_owner, secret, old.as_ref());
         self.targets.push((template.name.clone(), target.clone()));
-        if let Some(old) = old.as_ref().filter(|old| same_content(&target, old, &content)) {
+        let stays = |old: &&Metadata| places.present == Present::Stays && same_content(&target, old, &content);
+        if let Some(old) = old.as_ref().filter(stays) {
             if access.differs(old) {
                 self.repairs.push(Repair { asked, target, access });
             }

@@ -54,6 +54,17 @@ pub struct Places<'a> {
     pub state_dir: Option<&'a Path>,
     /// Looks up an owner's user and group; `None` for the part that was not stated.
     pub owner: &'a OwnerLookup,
+    /// What of the targets may stay.
+    pub present: Present,
+}
+
+/// What is made of a target whose content is the new one already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// It stays: it was put there, checked, by an earlier publish.
+    Stays,
+    /// It is replaced and checked like any other: nobody knows how it came there.
+    Replaced,
 }
 
 /// Looks up an owner as written: user id and group id, `None` for the part that is to stay as it is.

@@ -19,6 +19,8 @@ pub struct Owed {
     /// Counts publishes, so that a reload which began before one does not pay for it.
     publishes: u64,
     current: Option<Current>,
+    /// When it was last looked for what is due.
+    looked: Option<Instant>,
 }
 
 /// One reload that a group owes.
@@ -55,7 +57,9 @@ impl Owed {
             return None;
         }
         let paused = self.entries.iter().filter_map(|entry| entry.retry).map(|retry| retry.at);
-        paused.chain(self.entries.iter().filter_map(|entry| entry.after)).min()
+        let all = paused.chain(self.entries.iter().filter_map(|entry| entry.after));
+        // What was due at the last look and is still here waits for files that are mixed, not for time.
+        all.filter(|at| self.looked.is_none_or(|looked| *at > looked)).min()
     }
 
     /// Whether a reload of this group is owed.
@@ -96,6 +100,7 @@ impl Owed {
 
     /// Waits that are over are none any more.
     fn elapse(&mut self, now: Instant) {
+        self.looked = Some(now);
         for entry in &mut self.entries {
             entry.after.take_if(|after| *after <= now);
         }

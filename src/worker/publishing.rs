@@ -9,7 +9,9 @@ use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
 use crate::publish::command::{CommandResult, CommandStatus};
-use crate::publish::{AfterError, Changes, CommitError, Committed, Outcome, Places, PublishError, Rendered, Staged};
+use crate::publish::{
+    AfterError, Changes, CommitError, Committed, Outcome, Places, Present, PublishError, Rendered, Staged,
+};
 use crate::source::Retry;
 use crate::source::layers::State;
 use crate::template::Context;
@@ -89,12 +91,17 @@ impl<'p> Worker<'p> {
         if let Some(process) = &group.environment_of {
             return self.publish_environment(index, process, now);
         }
-        if self.groups[index].files == Files::Mixed {
-            self.unmix(index)?;
+        if self.groups[index].files == Files::Mixed
+            && let Some(complaint) = self.unmix(index)?
+        {
+            // What was kept of the old files is gone, or cannot be read: then all of them become new ones, and are held until
+            // those are checked.
+            self.complain(&[complaint], now);
         }
+        let mixed = self.groups[index].files == Files::Mixed;
         let mut rendered = self.render(index)?;
         let contents = self.keys.contents(&rendered);
-        if let Some(seen) = &self.groups[index].seen {
+        if let Some(seen) = self.groups[index].seen.as_ref().filter(|_| !mixed) {
             if seen.is(&contents, &group.templates) {
                 self.right(index);
                 return Ok(());
@@ -107,7 +114,8 @@ impl<'p> Worker<'p> {
             });
         }
         self.groups[index].rendered = contents;
-        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids };
+        let present = if mixed { Present::Replaced } else { Present::Stays };
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
             self.see(index);
@@ -125,7 +133,9 @@ impl<'p> Worker<'p> {
             self.groups[index].schedule.rest();
             return Ok(());
         }
-        if what.content && self.groups[index].unwanted.as_ref().is_some_and(|unwanted| *unwanted == changes.contents())
+        if !mixed
+            && what.content
+            && self.groups[index].unwanted.as_ref().is_some_and(|unwanted| *unwanted == changes.contents())
         {
             // A verify refused just this, which was said; another input may change it.
             let group = &mut self.groups[index];
@@ -163,8 +173,9 @@ impl<'p> Worker<'p> {
         self.groups[index].seen = Some(Seen::now(contents, &self.plan.groups[index].templates));
     }
 
-    /// Old beside new, or refused content that could not be taken back: the journal says how to undo it.
-    fn unmix(&mut self, index: usize) -> Result<(), Problem> {
+    /// Old beside new, or refused content that could not be taken back: the journal says how to undo it. `Some`: it does not
+    /// any more.
+    fn unmix(&mut self, index: usize) -> Result<Option<Complaint>, Problem> {
         let plan = &self.plan.groups[index];
         let mut was_refused = false;
         if let Some(refused) = self.groups[index].committed.as_mut().filter(|committed| committed.is_refused()) {
@@ -179,8 +190,7 @@ impl<'p> Worker<'p> {
         }
         for done in crate::publish::recover(std::slice::from_ref(plan), self.plan.state_dir.as_deref()) {
             if let Outcome::Mixed(complaint) = done.outcome {
-                let (exit, retry) = (Exit::CANNOT_WRITE, Retry::Later);
-                return Err(Problem::Write(PublishError { exit, complaint, retry }));
+                return Ok(Some(complaint));
             }
         }
         self.groups[index].files = Files::Whole;
@@ -188,7 +198,7 @@ impl<'p> Worker<'p> {
         if was_refused {
             self.settle_if_nobody_is_told(index);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn commit(
@@ -230,7 +240,9 @@ impl<'p> Worker<'p> {
 
     /// The old files are back. What an older publish owes stays owed.
     fn undone(&mut self, index: usize, what: What) {
-        self.unhold(index);
+        if self.groups[index].files == Files::Whole {
+            self.unhold(index);
+        }
         let group = &mut self.groups[index];
         if group.then == Then::Verify
             && let Some(older) = &mut group.committed
@@ -273,6 +285,7 @@ impl<'p> Worker<'p> {
             self.take_back(index, committed, what)?;
             return Err(Problem::Write(error));
         }
+        self.groups[index].files = Files::Whole;
         self.unhold(index);
         let targets: Vec<String> = committed.targets().iter().map(|path| path.display().to_string()).collect();
         for target in &targets {

@@ -20,12 +20,12 @@ pub fn variables(value: &Value, from: &EnvFromPlan) -> Result<Vec<Variable>, Vec
         let hint = format!("name it yourself: `env = {{ NAME = \"{{{{ {} }}}}\" }}`", from.source);
         return Err(vec![wrong(format!("the source is {what}, which has no names")).hint(hint)]);
     }
-    let mut found = Leaves { from, path: Vec::new(), leaves: Vec::new() };
+    let mut found = Leaves { from, path: Vec::new(), list: Vec::new() };
     found.below(value);
     let mut complaints = Vec::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut variables = Vec::new();
-    for Leaf { dotted, name, value } in found.leaves {
+    for Leaf { dotted, name, value } in found.list {
         if name.is_empty() || name.contains(['=', '\0']) {
             let hint = "`sanitize = true` replaces what a name cannot hold; `deny` leaves it out";
             complaints.push(wrong(format!("`{dotted}` gives no name for a variable")).hint(hint));
@@ -56,7 +56,7 @@ struct Leaf {
 struct Leaves<'a, 'v> {
     from: &'a EnvFromPlan,
     path: Vec<&'v str>,
-    leaves: Vec<Leaf>,
+    list: Vec<Leaf>,
 }
 
 impl<'v> Leaves<'_, 'v> {
@@ -93,7 +93,7 @@ impl<'v> Leaves<'_, 'v> {
         if self.from.sanitize {
             name = sanitized(&name);
         }
-        self.leaves.push(Leaf { dotted, name, value: value.clone() });
+        self.list.push(Leaf { dotted, name, value: value.clone() });
     }
 }
 

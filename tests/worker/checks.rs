@@ -4,6 +4,7 @@ use super::support::proem::SOON;
 use super::support::service::Service;
 use super::support::text;
 use super::{Fixture, SH, STAY, file_id, kill_worker, main_of, stays, throughout};
+use std::time::Duration;
 
 /// Refuses what is marked.
 const NO_BAD: &str = "! grep -q BAD \"$@\"\n";
@@ -61,6 +62,42 @@ fn a_refusal_before_the_rename_never_touches_the_target() {
     fixture.set(r#"{"a": 2}"#);
     process.file(&service.seen, "2");
     assert_eq!((fixture.read("a").as_str(), service.hups()), ("2", 1), "{}", process.stderr());
+}
+
+/// A crash between rename and check, and somebody deletes what was kept: nobody can tell old from new any more. All of it
+/// is published anew, is checked, and until then nothing starts and nobody spins.
+#[test]
+fn a_group_that_cannot_be_undone_is_published_anew_and_checked_first() {
+    let fixture = Fixture::new(
+        r#"{"a": 1}"#,
+        r#"
+        [template.a]
+        from = "a.tera"
+        to = "a"
+        check = ["/bin/sh", "check.sh"]
+        reload = "HUP"
+        "#,
+    );
+    fixture.write("check.sh", "exit 0");
+    let service = Service::new(fixture.dir.path(), &fixture.path("a"));
+    let process = fixture.run(&[SH, text(&service.script)]);
+    process.file(&service.seen, "1");
+    fixture.write("check.sh", &format!("echo checked >> checks\n{SLOW}"));
+    fixture.set(r#"{"a": 2}"#);
+    fixture.appears(&process, "checking");
+    for kept in fixture.kept(".").iter().filter(|name| name.contains(".kept")) {
+        std::fs::remove_file(fixture.path(kept)).unwrap();
+    }
+    kill_worker(&process);
+    process.says("failed to recover");
+    // The content is the new one already, and that nobody checked it is no secret to the next worker.
+    process.until("it is checked anew", || (fixture.read("checks").lines().count() == 2).then_some(()));
+    let before = super::cpu_of_both(&process);
+    throughout("nobody is told of what is not checked", || service.hups() == 0);
+    assert!(super::cpu_of_both(&process) < before + Duration::from_millis(200), "it spins");
+    fixture.touch("go");
+    process.file(&service.seen, "2");
+    process.until("nothing is kept", || fixture.kept(".").is_empty().then_some(()));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_read_only_directory_with_one_writable_file_is_published_through_other_direc
         let group = group(vec![template("a", &a)], Some(&["nginx", "-t", "{staged}"]));
         for state_dir in [None, Some(state.as_path())] {
             std::fs::write(&a, "old").unwrap();
-            let places = Places { state_dir, owner: NOBODY };
+            let places = Places { state_dir, owner: NOBODY, present: Present::Stays };
             let rendered =
                 |content: &str| vec![Rendered { template: &group.templates[0], content: content.into(), secret: true }];
             let staged = Changes::compare(&group, rendered("new"), None, &places).unwrap().unwrap().stage().unwrap();
