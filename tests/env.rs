@@ -293,3 +293,91 @@ fn a_key_in_consul_changes_and_the_process_runs_anew() {
     process.signal(libc::SIGTERM);
     assert_eq!(process.ended(SOON).code, 143);
 }
+
+#[test]
+fn a_file_and_a_variable_that_change_together_are_one_restart() {
+    let case = Case::new(&format!(
+        "throttle = \"0s\"\n[source]\ndb = \"file:$D/db.toml\"\n[template.t]\nfrom = \"$D/t.tera\"\nto = \"$D/out\"\nreload = \"restart\"\n\
+         [process.main]\n{STAYS}\nenv_from = [\"db\"]\non_env_change = \"restart\"\n"
+    ));
+    case.write("t.tera", "{{ db.user }}");
+    case.write("db.toml", "user = \"u1\"\n");
+    let mut process = case.proem().start();
+    let main = sleeper(&process, "1000");
+    case.replace("db.toml", "user = \"u2\"\n");
+    let second = restarted_with(&process, main, "USER=u2");
+    let out = case.dir.path().join("out");
+    process.says("reloaded main by restart");
+    assert_eq!(read(&out), "u2");
+    // The next one proves that nothing else was owed before it.
+    case.replace("db.toml", "user = \"u3\"\n");
+    restarted_with(&process, second, "USER=u3");
+    let both = format!("reloaded main by restart ({}, the environment of `main` changed)", text(&out));
+    process.until("both are told of twice", || (process.stderr().matches(&both).count() == 2).then_some(()));
+    assert_eq!(process.stderr().matches("reloaded main").count(), 2, "{}", process.stderr());
+    process.signal(libc::SIGTERM);
+    assert_eq!(process.ended(SOON).code, 143);
+}
+
+#[test]
+fn a_change_that_cannot_be_used_leaves_the_process_as_it_is() {
+    let case = Case::new(&format!(
+        "throttle = \"0s\"\n[source]\ndb = \"file:$D/db.json\"\n[process.main]\n{STAYS}\nenv_from = [\"db\"]\nenv = {{ V = \"{{{{ db.user }}}}\" }}\non_env_change = \"restart\"\n"
+    ));
+    case.write("db.json", r#"{"user":"u1"}"#);
+    let mut process = case.proem().start();
+    let main = sleeper(&process, "1000");
+    case.replace("db.json", r#"{"host":"s3cret"}"#);
+    process.says("`db.user` is not defined");
+    case.replace("db.json", &format!(r#"{{"user":"{}"}}"#, "s3cret".repeat(40_000)));
+    process.says("process `main`: the variable `USER` would be longer than the 131071 bytes that the kernel takes");
+    case.replace("db.json", r#"{"user":"s3\u0000cret"}"#);
+    process.says("process `main`: the variable `V` would hold a NUL byte");
+    assert_eq!(sleeper(&process, "1000"), main);
+    case.replace("db.json", r#"{"user":"u2"}"#);
+    restarted_with(&process, main, "V=u2");
+    assert!(!process.stderr().contains("cret"), "{}", process.stderr());
+    process.signal(libc::SIGTERM);
+    assert_eq!(process.ended(SOON).code, 143);
+}
+
+#[test]
+fn a_process_of_a_configuration_that_is_read_anew_starts_with_its_values() {
+    let case = Case::new(&format!(
+        "control = \"$D/sock\"\nthrottle = \"0s\"\n[source]\ndb = \"file:$D/db.toml\"\n[process.main]\n{STAYS}\n"
+    ));
+    // While one worker follows another nobody answers for a moment.
+    let ask = |words: &[&str]| {
+        let socket = case.dir.path().join("sock");
+        let output = proem([]).args(words.iter().copied()).args(["--control", text(&socket)]).output();
+        (output.code == 0).then_some(output.stdout)
+    };
+    case.write("db.toml", "user = \"s3cret\"\n");
+    let mut process = case.proem().start();
+    let main = sleeper(&process, "1000");
+    let side =
+        "[process.side]\ncommand = [\"/bin/sleep\", \"2000\"]\nenv_from = [\"db\"]\non_env_change = \"restart\"\n";
+    case.write("proem.toml", &(read(&case.config) + side));
+    process.until("the configuration is read anew", || ask(&["reload"]));
+    let first = sleeper(&process, "2000");
+    assert!(environ(first).contains(&"USER=s3cret".to_owned()));
+    // The same once more restarts nobody.
+    let before = process.worker();
+    process.until("the configuration is read anew again", || ask(&["reload"]));
+    process.until("another worker", || procs::worker(process.pid()).filter(|worker| *worker != before));
+    let status = process.until("it has looked", || {
+        let status: serde_json::Value = serde_json::from_str(&ask(&["status", "--format", "json"])?).unwrap();
+        let target = status["targets"][0].clone();
+        (target["in_place"] == true).then_some(status)
+    });
+    assert_eq!(status["targets"][0]["target"], "the environment of `side`");
+    assert!(!status.to_string().contains("s3cret"), "{status}");
+    assert_eq!((sleeper(&process, "1000"), sleeper(&process, "2000")), (main, first));
+    case.replace("db.toml", "user = \"u2\"\n");
+    process.until("the sidecar runs anew", || {
+        (environ(sleeper(&process, "2000")).contains(&"USER=u2".to_owned())).then_some(())
+    });
+    assert_eq!(sleeper(&process, "1000"), main);
+    process.signal(libc::SIGTERM);
+    assert_eq!(process.ended(SOON).code, 143);
+}
