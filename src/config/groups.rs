@@ -1,7 +1,7 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
 use super::known::GROUP;
-use super::plan::{GroupPlan, ProcessPlan, ReloadPlan};
+use super::plan::{EnvironmentOf, GroupPlan, Place, ProcessPlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::{Together, settle};
 use super::templates::Read;
@@ -55,7 +55,7 @@ impl Defaults {
     }
 
     /// A group whose content is what `process` is started with.
-    pub fn environment(&self, name: String, process: &ProcessPlan) -> GroupPlan {
+    pub fn environment(&self, name: String, process: &ProcessPlan, place: Place) -> GroupPlan {
         let mut group = GroupPlan {
             name,
             templates: Vec::new(),
@@ -66,7 +66,7 @@ impl Defaults {
             settle_max: self.settle_max.map_or(self.settle.saturating_mul(4), |max| max.max(self.settle)),
             throttle: THROTTLE,
             splay: self.splay,
-            environment_of: Some(process.name.clone()),
+            environment_of: Some(EnvironmentOf { process: process.name.clone(), place }),
         };
         group.throttle = self.throttle_of(&group);
         group

@@ -144,11 +144,12 @@ fn on_change(reader: &mut Reader<'_>, name: &str, kind: Kind, table: &Table) -> 
 /// What a process is started with is published like files where it depends on sources: a group of its own, without
 /// templates, whose name is nobody else's.
 pub fn groups(processes: &[ProcessPlan], defaults: &Defaults, groups: &mut Vec<GroupPlan>) {
-    for process in processes.iter().filter(|process| !process.env.is_fixed()) {
+    for process in processes {
+        let Some(place) = process.env.depends() else { continue };
         let mut name = format!("environment of {}", process.name);
         while groups.iter().any(|group| group.name == name) {
             name.push('\'');
         }
-        groups.push(defaults.environment(name, process));
+        groups.push(defaults.environment(name, process, place.clone()));
     }
 }

@@ -118,7 +118,16 @@ pub struct GroupPlan {
     /// Restarts and exits wait for a random part of this, so that a fleet does not restart at once.
     pub splay: Duration,
     /// There are no templates: what is published is what this process is started with, its environment and arguments.
-    pub environment_of: Option<String>,
+    pub environment_of: Option<EnvironmentOf>,
+}
+
+/// Whose environment a group publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentOf {
+    /// The process's name.
+    pub process: String,
+    /// Where the first of it that depends on a source was written.
+    pub place: Place,
 }
 
 /// A template and the target it becomes.
@@ -227,9 +236,9 @@ impl GroupPlan {
     /// The mistake (exit 78) of a group that uses a watched source and says nothing about a reload: nobody's fleet
     /// restarts by default.
     pub fn unstated_reload(&self, source: &str) -> Complaint {
-        if let Some(process) = &self.environment_of {
+        if let Some(EnvironmentOf { process, place: Place(place) }) = &self.environment_of {
             return Complaint::new(format!(
-                "what process `{process}` is started with uses the source `{source}`, which can change, and no \
+                "{place}: what process `{process}` is started with uses the source `{source}`, which can change, and no \
                  `on_env_change` is stated"
             ))
             .hint(format!(
@@ -363,7 +372,14 @@ pub struct EnvPlan {
 impl EnvPlan {
     /// Whether nothing of it depends on a source.
     pub fn is_fixed(&self) -> bool {
-        self.from.is_empty() && self.items.is_empty() && self.set.iter().all(|variable| variable.template.is_none())
+        self.depends().is_none()
+    }
+
+    /// Where the first of it that depends on a source was written.
+    pub fn depends(&self) -> Option<&Place> {
+        let items = self.items.iter().map(|(_, place)| place);
+        let from = self.from.iter().map(|from| &from.place);
+        items.chain(from).chain(self.set.iter().filter_map(|variable| variable.template.as_ref())).next()
     }
 }
 

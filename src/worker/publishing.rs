@@ -88,8 +88,8 @@ impl<'p> Worker<'p> {
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
         let plan = self.plan;
         let group = &plan.groups[index];
-        if let Some(process) = &group.environment_of {
-            return self.publish_environment(index, process, now);
+        if let Some(whose) = &group.environment_of {
+            return self.publish_environment(index, &whose.process, now);
         }
         if self.groups[index].files == Files::Mixed
             && let Some(complaint) = self.unmix(index)?

@@ -23,8 +23,8 @@ pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
 
 /// The process whose environment a group is.
 fn process_of<'p>(plan: &'p Plan, group: &GroupPlan) -> Option<&'p ProcessPlan> {
-    let name = group.environment_of.as_ref()?;
-    plan.processes.iter().find(|process| process.name == *name)
+    let whose = group.environment_of.as_ref()?;
+    plan.processes.iter().find(|process| process.name == whose.process)
 }
 
 /// The templates of a group as the engine takes them.
@@ -38,7 +38,7 @@ fn inputs(plan: &Plan, group: &GroupPlan) -> Vec<Input> {
 /// What a group makes, for logs and commands: its targets, or whose environment it is.
 pub(super) fn content(group: &GroupPlan) -> Vec<String> {
     match &group.environment_of {
-        Some(process) => vec![format!("the environment of `{process}`")],
+        Some(whose) => vec![format!("the environment of `{}`", whose.process)],
         None => group.templates.iter().map(|template| template.to.to_string()).collect(),
     }
 }
