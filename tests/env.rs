@@ -170,7 +170,7 @@ fn mistakes_are_found_before_anything_starts_and_show_no_value() {
 #[test]
 fn check_knows_what_variables_use() {
     let case = Case::new(
-        "[source]\napp = \"consul:app\"\n[process.main]\nenv = { A = \"{{ ap.x }}\", B = \"{{ app.b }}\" }\nenv_from = \"app\"\n",
+        "[source]\napp = \"file:/nonexistent.json\"\n[process.main]\nenv = { A = \"{{ ap.x }}\", B = \"{{ app.b }}\" }\nenv_from = \"app\"\n",
     );
     let check = |more: &[&str]| proem(["check", "-c", text(&case.config)]).args(more.iter().copied()).output();
     let output = check(&[]);
@@ -359,7 +359,14 @@ fn a_process_of_a_configuration_that_is_read_anew_starts_with_its_values() {
     let main = sleeper(&process, "1000");
     let side =
         "[process.side]\ncommand = [\"/bin/sleep\", \"2000\"]\nenv_from = [\"db\"]\non_env_change = \"restart\"\n";
-    case.write("proem.toml", &(read(&case.config) + side));
+    let config = read(&case.config);
+    // What follows a change is not stated: the old configuration stays in use.
+    case.write("proem.toml", &(config.clone() + &side.replace("on_env_change", "#")));
+    process.until("a reload is refused", || {
+        assert_eq!(ask(&["reload"]), None);
+        process.stderr().contains("which can change, and no `on_env_change` is stated").then_some(())
+    });
+    case.write("proem.toml", &(config + side));
     process.until("the configuration is read anew", || ask(&["reload"]));
     let first = sleeper(&process, "2000");
     assert!(environ(first).contains(&"USER=s3cret".to_owned()));

@@ -124,7 +124,7 @@ fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
 /// Whether the configuration, read anew, has mistakes: its files, its templates, what they lack.
 fn check_anew(call: &Call<'_>) -> Result<(), Failure> {
     let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
-    crate::worker::relations::load_engine(&plan).map(drop)
+    crate::worker::relations::is_workable(&plan, call.mode == Mode::Run)
 }
 
 /// Everything that init needs to run a process, looked up; `injected` is what it is started with beyond what proem inherited.

@@ -177,7 +177,8 @@ impl Worker<'_> {
         }
         let spec = crate::commands::process_spec(process, plan, &injected).map_err(unlikely)?;
         match self.specs.get(&process.name) {
-            Some(known) if *known == spec.fingerprint() => {}
+            // With `--once` no change counts, not even one that a worker's death brings to light.
+            Some(known) if *known == spec.fingerprint() || !self.mode.watches() => {}
             Some(_) => {
                 // Owed first: should this worker die in between, the worst that follows is one restart too many.
                 self.owe(index, plan.groups[index].splay);

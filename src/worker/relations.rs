@@ -21,6 +21,14 @@ pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
     })
 }
 
+/// Whether a worker would come to be with this plan: its templates load, and where sources are watched (`watches`) it is
+/// stated what follows a change.
+pub fn is_workable(plan: &Plan, watches: bool) -> Result<(), Failure> {
+    let engine = load_engine(plan)?;
+    let (sources, groups) = used(plan, &engine, &[]);
+    if watches { reloads_are_stated(plan, &sources, &groups) } else { Ok(()) }
+}
+
 /// The process whose environment a group is.
 fn process_of<'p>(plan: &'p Plan, group: &GroupPlan) -> Option<&'p ProcessPlan> {
     let whose = group.environment_of.as_ref()?;
