@@ -11,7 +11,7 @@ mod validator;
 use proem::cli::parse;
 use proem::config::{Mode, known, schema, understand};
 use proem::os::environ::Environment;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 use support::proem::proem;
