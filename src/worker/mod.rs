@@ -38,6 +38,7 @@ use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
+use crate::publish::preview::DirPreview;
 use crate::publish::{Committed, Made, Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
@@ -152,6 +153,8 @@ pub struct Worker<'p> {
     blocked: BTreeMap<usize, Vec<Complaint>>,
     /// What a dry run noted of each group.
     looks: BTreeMap<usize, dry_run::Look>,
+    /// What it noted of directories.
+    looked_at: Vec<DirPreview>,
     /// The signal thread, once it runs.
     listener: Option<signals::Listener>,
     /// When changed files are read, and at the latest.
@@ -263,6 +266,7 @@ impl<'p> Worker<'p> {
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
             looks: BTreeMap::new(),
+            looked_at: Vec::new(),
             listener: None,
             files_due: None,
             templates_touched: false,
