@@ -78,7 +78,7 @@ pub fn run(plan: &Plan, diff: bool) -> (Ended, Report) {
     };
     let ended = worker.serve();
     let ended = worker.last_signal().unwrap_or(ended);
-    let report = if matches!(ended, Ended::Done) { worker.report(diff) } else { Report::default() };
+    let report = if matches!(ended, Ended::Done(_)) { worker.report(diff) } else { Report::default() };
     (ended, report)
 }
 
