@@ -19,7 +19,7 @@ use std::io::{IsTerminal, Write as _};
 pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
     let (ended, groups) = dry_run::run(plan, how.diff);
     match ended {
-        Ended::Done | Ended::InitGone | Ended::Renew => {}
+        Ended::Done(_) | Ended::InitGone | Ended::Renew => {}
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => return Err(failure.into()),
     }
