@@ -14,6 +14,7 @@ pub mod gate;
 pub mod group;
 pub mod health;
 mod metrics;
+mod neighbour;
 pub mod owed;
 mod post;
 mod pruning;
@@ -29,6 +30,7 @@ pub mod signals;
 mod starting;
 mod status;
 mod templates;
+mod touch;
 mod tries;
 mod verifying;
 
@@ -471,7 +473,7 @@ impl<'p> Worker<'p> {
                 }
             }
             Event::Verified(id, outcome) => self.tried(id, outcome, now),
-            Event::Posted(id, outcome) => self.posted(id, outcome, now),
+            Event::Told(id, outcome) => self.told_others(id, outcome, now),
         }
         None
     }
