@@ -258,6 +258,25 @@ fn what_is_owed_to_a_neighbour_outlives_proem_and_is_overtaken_by_newer_content(
     proem.file(&service.seen, "3");
 }
 
+/// The neighbour has run all the while; what changed before proem came back is not known to it.
+#[test]
+fn what_the_first_publish_replaces_is_told() {
+    let fixture = Fixture::new(r#"{ signal = "HUP", exe = "{dir}/server" }"#);
+    fixture.put("a", "0");
+    let (service, _server) = fixture.service(&fixture.program("/bin/dash"));
+    assert_eq!(read(&service.seen), "0");
+    let proem = fixture.watch();
+    proem.file(&service.seen, "1");
+    drop(proem);
+    let proem = fixture.watch();
+    wait::throughout(A_WHILE, "what is there already is not told", || service.hups() == 1);
+    drop(proem);
+    // Nobody runs on what is not there.
+    std::fs::remove_file(fixture.path("a")).unwrap();
+    let _proem = fixture.watch();
+    wait::throughout(A_WHILE, "what was not there is not told", || service.hups() == 1);
+}
+
 /// tini blocks every signal and waits for them: while it does, /proc shows neither a blocked nor a handled one.
 #[test]
 fn a_main_that_waits_for_its_signals_is_reloaded() {

@@ -34,7 +34,7 @@ mod touch;
 mod tries;
 mod verifying;
 
-use crate::config::plan::{Plan, SourcePlan};
+use crate::config::plan::{Plan, SourcePlan, TargetPlan};
 use crate::control::server::Server;
 use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
@@ -335,6 +335,14 @@ impl<'p> Worker<'p> {
     /// Whether a change is to be told: somebody may use the files by now.
     fn tells(&self) -> bool {
         self.started || self.mode == Mode::RenderWatch && self.gate.is_none()
+    }
+
+    /// Whether somebody else may use what the first publish replaces: `render --watch` may have been started again beside a
+    /// neighbour that has run all the while. Nobody runs on files that are not there yet.
+    fn may_be_in_use(&self, group: usize) -> bool {
+        let is_there = |target: &TargetPlan| matches!(target, TargetPlan::File(path) if path.exists());
+        self.mode == Mode::RenderWatch
+            && self.plan.groups[group].templates.iter().any(|template| is_there(&template.to))
     }
 
     fn group_named(&self, name: &str) -> Option<usize> {
