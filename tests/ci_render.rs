@@ -93,7 +93,7 @@ mod failures {
             ),
             (
                 &["-t", "t.tera:t", "--dry-run", "--format", "yaml"],
-                "proem: exit 64: --format: there is no format `yaml`\n  hint: known: text, json\n",
+                "proem: exit 64: --format: there is no format `yaml`\n  hint: known here: text, json\n",
             ),
             (
                 &["-t", "t.tera:t", "--dry-run", "--watch"],

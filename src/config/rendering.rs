@@ -6,6 +6,7 @@ use super::plan::{GroupPlan, Plan, ReloadChoice, TargetPlan, TemplatePlan};
 use crate::cli::{Cli, Command};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
+use crate::nearest::suggestion;
 use crate::os::environ::Environment;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -61,7 +62,10 @@ impl Rendering {
             // The variable may be another command's.
             Some(_) if mode != Mode::DryRun => Format::Text,
             Some(other) => {
-                return Err(usage(&format!("{place}: there is no format `{other}`"), "known: text, json"));
+                return Err(usage(
+                    &format!("{place}: there is no format `{other}`"),
+                    &suggestion(other, &["text", "json"]),
+                ));
             }
         };
         let out_dir = out_dir(cli, environment);
