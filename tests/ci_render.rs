@@ -372,18 +372,17 @@ mod dry_run {
         golden(&output, dir.path(), 0, stdout, "");
     }
 
+    /// One group of two, with all that may follow a change.
+    const GROUP: &str = "[group.g]\nverify = { probe = \"tcp:127.0.0.1:9\", within = \"5s\" }\ncheck = [\"true\", \"{staged:a}\"]\nreload = [\"HUP\", \"restart\", { run = [\"x\", \"y\"] }]\n\
+             [template.a]\nfrom = \"a.tera\"\nto = \"a\"\nmode = \"0664\"\ngroup = \"g\"\n\
+             [template.b]\nfrom = \"a.tera\"\nto = \"b\"\ngroup = \"g\"\n";
+
     #[test]
     fn json_is_one_document() {
         let dir = folder();
         write(dir.path(), "a.tera", "b\n");
         set_mode(&write(dir.path(), "a", "a\n"), 0o644);
-        write(
-            dir.path(),
-            "p.toml",
-            "[group.g]\nverify = { probe = \"tcp:127.0.0.1:9\", within = \"5s\" }\ncheck = [\"true\", \"{staged:a}\"]\nreload = [\"HUP\", \"restart\", { run = [\"x\", \"y\"] }]\n\
-             [template.a]\nfrom = \"a.tera\"\nto = \"a\"\nmode = \"0664\"\ngroup = \"g\"\n\
-             [template.b]\nfrom = \"a.tera\"\nto = \"b\"\ngroup = \"g\"\n",
-        );
+        write(dir.path(), "p.toml", GROUP);
         let stdout = r#"{
   "version": 1,
   "changes": true,

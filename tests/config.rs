@@ -487,7 +487,16 @@ splay = "0s"
 #[test]
 fn mistakes_in_what_follows_a_publish() {
     for (written, wanted) in [
-        ("reload = { timeout = \"1s\" }", "`reload` has neither `run` nor `post`"),
+        ("reload = { timeout = \"1s\" }", "`reload` has none of `run`, `post`, `signal` and `touch`"),
+        ("reload = { signal = \"HUP\" }", "`reload` has `signal` and neither `pid_file` nor `exe`"),
+        ("reload = { signal = \"HPU\", exe = \"/x\" }", "`signal` is `HPU`: this is no signal"),
+        ("reload = { signal = \"HUP\", exe = \"x\" }", "`exe` is `x`: this is no absolute path"),
+        (
+            "reload = { signal = \"HUP\", exe = \"/x\", timeout = \"1s\" }",
+            "`timeout` belongs to `run` and `post`, not to `signal`",
+        ),
+        ("reload = { touch = \"/x\", exe = \"/x\" }", "`exe` belongs to `signal`, not to `touch`"),
+        ("reload = { signal = \"HUP\", touch = \"/x\" }", "`reload` has both `signal` and `touch`"),
         ("reload = { run = [\"a\"], post = \"http://h\" }", "`reload` has both `run` and `post`"),
         ("reload = { run = [\"a\"], expect = 200 }", "`expect` belongs to `post`, not to `run`"),
         ("reload = { pots = \"http://h\" }", "unknown key `pots`\n  hint: did you mean `post`?"),

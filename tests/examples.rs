@@ -87,6 +87,14 @@ fn configmap() {
 }
 
 #[test]
+fn sidecar_reloader() {
+    runs_as_shown(
+        "sidecar-reloader",
+        &[("PROEM_IMAGE", &images::proem()), ("NGINX_IMAGE", &images::nginx()), ("BUSYBOX_IMAGE", &images::busybox())],
+    );
+}
+
+#[test]
 fn test_in_container() {
     runs_as_shown("test-in-container", &[("PROEM_IMAGE", &images::proem()), ("BUSYBOX_IMAGE", &images::busybox())]);
 }
@@ -165,7 +173,7 @@ fn every_example_is_listed_and_has_its_parts() {
     let list = read(&root().join("examples/README.md"));
     let folders: Vec<PathBuf> =
         std::fs::read_dir(root().join("examples")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    assert_eq!(folders.len(), 7);
+    assert_eq!(folders.len(), 8);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
         assert!(list.contains(&format!("[{name}]({name}/)")), "{name} is not in examples/README.md");

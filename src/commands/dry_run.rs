@@ -14,6 +14,7 @@ use crate::worker::reveal::Line;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::path::Path;
 
 /// Prints what would change. With `exit_code`, 2 when something on disk would.
 pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
@@ -294,6 +295,8 @@ enum ReloadDocument<'a> {
     Restart { process: &'a str },
     Run { command: &'a [String] },
     Post { method: &'a str, url: &'a str },
+    Neighbour { signal: String, pid_file: Option<&'a Path>, exe: Option<&'a Path> },
+    Touch { path: &'a Path },
     Exit,
 }
 
@@ -331,6 +334,12 @@ fn group_document(group: &GroupReport) -> GroupDocument<'_> {
         ReloadPlan::Restart { process } => ReloadDocument::Restart { process },
         ReloadPlan::Run { command, .. } => ReloadDocument::Run { command },
         ReloadPlan::Post(post) => ReloadDocument::Post { method: &post.method, url: &post.written },
+        ReloadPlan::Neighbour(plan) => ReloadDocument::Neighbour {
+            signal: signals::name(plan.signal),
+            pid_file: plan.pid_file.as_deref(),
+            exe: plan.exe.as_deref(),
+        },
+        ReloadPlan::Touch(path) => ReloadDocument::Touch { path },
         ReloadPlan::Exit => ReloadDocument::Exit,
     };
     GroupDocument {

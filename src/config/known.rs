@@ -182,9 +182,18 @@ pub const RELOAD: &[Key] = &[
     key("headers", Shape::Headers),
     key("expect", Shape::Statuses),
     key("timeout", Shape::Duration),
+    key("signal", Shape::Signal),
+    key("pid_file", Shape::Absolute),
+    key("exe", Shape::Absolute),
+    key("touch", Shape::Absolute),
 ];
-/// Those of them that say how to `post`.
-pub const POST: &[&str] = &["method", "headers", "expect"];
+/// Those of them of which there is one, and what each of these can have beside it.
+pub const RELOAD_WAYS: &[(&str, &[&str])] = &[
+    ("run", &["timeout"]),
+    ("post", &["method", "headers", "expect", "timeout"]),
+    ("signal", &["pid_file", "exe"]),
+    ("touch", &[]),
+];
 /// Keys of `verify`.
 pub const VERIFY: &[Key] = &[key("probe", Shape::Probe), key("run", Shape::Command), key("within", Shape::Duration)];
 /// Keys of `[store.NAME]` for the kind `consul`, beside `kind`.

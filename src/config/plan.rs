@@ -372,6 +372,32 @@ pub enum ReloadPlan {
     },
     /// Send an HTTP request.
     Post(PostPlan),
+    /// Signal a process that proem did not start.
+    Neighbour(NeighbourPlan),
+    /// Give a file the present time; it is made where it is not there.
+    Touch(PathBuf),
+}
+
+impl ReloadPlan {
+    /// Whether it concerns others than the processes that proem runs: it is owed over the container's end, too.
+    pub fn is_for_others(&self) -> bool {
+        match self {
+            ReloadPlan::Signal { .. } | ReloadPlan::Restart { .. } | ReloadPlan::Exit => false,
+            ReloadPlan::Run { .. } | ReloadPlan::Post(_) | ReloadPlan::Neighbour(_) | ReloadPlan::Touch(_) => true,
+        }
+    }
+}
+
+/// A signal to a process that proem did not start, in a PID namespace that is shared. At least one of file and program is
+/// stated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourPlan {
+    /// Signal number, from libc.
+    pub signal: i32,
+    /// Holds the process's number.
+    pub pid_file: Option<PathBuf>,
+    /// What the process runs; without a file, the only topmost process of it.
+    pub exe: Option<PathBuf>,
 }
 
 /// An HTTP request that tells somebody.

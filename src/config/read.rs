@@ -198,6 +198,14 @@ impl Reader<'_> {
         })
     }
 
+    /// A path from the root.
+    pub fn absolute(&mut self, table: &Table, key: &str) -> Option<std::path::PathBuf> {
+        self.parsed(table, key, "an absolute path", |text| {
+            let wrong = || ("this is no absolute path".into(), "write it from `/` on".into());
+            text.starts_with('/').then(|| text.into()).ok_or_else(wrong)
+        })
+    }
+
     /// One of a few words.
     pub fn word<T>(
         &mut self,

@@ -1,8 +1,8 @@
 //! What follows a publish: `check`, `reload` and when, of a template or of a group.
 
 use super::Mode;
-use super::known::{self, POST, RELOAD};
-use super::plan::{CheckPlan, ReloadChoice, ReloadPlan, VerifyPlan};
+use super::known::{self, RELOAD, RELOAD_WAYS};
+use super::plan::{CheckPlan, NeighbourPlan, ReloadChoice, ReloadPlan, VerifyPlan};
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Spot, Table};
 use crate::os::signals;
@@ -10,6 +10,10 @@ use std::time::Duration;
 
 /// How long a check or a reload command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The table forms.
+const WAYS: &str = "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }`, `{ post = \"http://…\" }`, \
+                    `{ signal = \"HUP\", exe = \"/PATH\" }` or `{ touch = \"/PATH\" }`; several make a list";
 
 /// The keys that belong to a group as a whole (a lone template is its own group).
 #[derive(Debug, Clone)]
@@ -101,39 +105,64 @@ fn one_reload(reader: &mut Reader<'_>, item: &Item, mode: Mode) -> Option<Vec<Re
         }
         Raw::Table(table) => {
             reader.only(table, RELOAD);
-            let (run, post) = (table.get("run").is_some(), table.get("post").is_some());
-            if !run && !post && table.in_order().iter().any(|(key, _)| !known::has(RELOAD, key)) {
-                // A slip of the pen, which was reported.
-                return None;
-            }
-            if run == post {
-                let what = if run { "has both `run` and `post`" } else { "has neither `run` nor `post`" };
-                let hint =
-                    "write `{ run = [\"PROGRAM\", \"ARGUMENT\"] }` or `{ post = \"http://…\" }`; several make a list";
-                reader.wrong(item.spot, format!("`reload` {what}"), hint);
-                return None;
-            }
-            if post {
-                return Some(vec![ReloadPlan::Post(super::post::post(reader, table)?)]);
-            }
-            for key in POST {
-                if let Some(item) = table.get(key) {
-                    reader.wrong(item.spot, format!("`{key}` belongs to `post`, not to `run`"), "remove it");
-                }
-            }
-            let timeout = reader.duration(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
-            Some(vec![ReloadPlan::Run { command: reader.command(table, "run")?, timeout }])
+            in_one_way(reader, table, item.spot).map(|reload| vec![reload])
         }
         raw => {
             let message = format!("`reload` is {}, not a string or a table", raw.describe());
             reader.wrong(
                 item.spot,
                 message,
-                "write \"HUP\", \"restart\", \"exit\", \"none\", { run = [\"PROGRAM\"] } or { post = \"http://…\" }",
+                "write \"HUP\", \"restart\", \"exit\", \"none\", { run = [\"PROGRAM\"] }, { post = \"http://…\" }, \
+                 { signal = \"HUP\", exe = \"/PATH\" } or { touch = \"/PATH\" }",
             );
             None
         }
     }
+}
+
+/// A table: exactly one way, and only what belongs to it.
+fn in_one_way(reader: &mut Reader<'_>, table: &Table, spot: Spot) -> Option<ReloadPlan> {
+    let said: Vec<_> = RELOAD_WAYS.iter().filter(|(way, _)| table.get(way).is_some()).collect();
+    let &[(way, beside)] = said.as_slice() else {
+        let what = match said.as_slice() {
+            [(first, _), (second, _), ..] => format!("has both `{first}` and `{second}`"),
+            // A slip of the pen, which was reported.
+            _ if table.in_order().iter().any(|(key, _)| !known::has(RELOAD, key)) => return None,
+            _ => "has none of `run`, `post`, `signal` and `touch`".to_owned(),
+        };
+        reader.wrong(spot, format!("`reload` {what}"), WAYS);
+        return None;
+    };
+    for (key, entry) in table.in_order() {
+        let owners: Vec<String> = RELOAD_WAYS
+            .iter()
+            .filter(|(_, beside)| beside.contains(&key))
+            .map(|(owner, _)| format!("`{owner}`"))
+            .collect();
+        if key != *way && known::has(RELOAD, key) && !beside.contains(&key) {
+            let message = format!("`{key}` belongs to {}, not to `{way}`", owners.join(" and "));
+            reader.wrong(entry.item.spot, message, "remove it");
+        }
+    }
+    Some(match *way {
+        "post" => ReloadPlan::Post(super::post::post(reader, table)?),
+        "signal" => {
+            let signal = reader.signal(table, "signal");
+            let (pid_file, exe) = (reader.absolute(table, "pid_file"), reader.absolute(table, "exe"));
+            if table.get("pid_file").is_none() && table.get("exe").is_none() {
+                let hint = "write `{ signal = \"HUP\", pid_file = \"/PATH\" }` or `{ signal = \"HUP\", exe = \"/PATH\" }`; \
+                            a process that proem runs is signalled by `reload = \"HUP\"`";
+                reader.wrong(spot, "`reload` has `signal` and neither `pid_file` nor `exe`", hint);
+                return None;
+            }
+            ReloadPlan::Neighbour(NeighbourPlan { signal: signal?, pid_file, exe })
+        }
+        "touch" => ReloadPlan::Touch(reader.absolute(table, "touch")?),
+        _ => {
+            let timeout = reader.duration(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
+            ReloadPlan::Run { command: reader.command(table, "run")?, timeout }
+        }
+    })
 }
 
 fn word(reader: &mut Reader<'_>, text: &str, written: &str, spot: Spot, mode: Mode) -> Option<Vec<ReloadPlan>> {
@@ -163,7 +192,8 @@ fn word(reader: &mut Reader<'_>, text: &str, written: &str, spot: Spot, mode: Mo
         return None;
     };
     if mode == Mode::RenderWatch {
-        let hint = "reload by { run = [\"PROGRAM\"] }, { post = \"http://…\" } or \"none\", or run the process under `proem run`";
+        let hint = "a process of another container is told by { signal = \"HUP\", exe = \"/PATH\" }, { post = \"http://…\" } or \
+                    { touch = \"/PATH\" }; else write { run = [\"PROGRAM\"] } or \"none\", or run the process under `proem run`";
         reader.wrong(spot, format!("`reload` is `{written}`: `render --watch` runs no process"), hint);
         return None;
     }

@@ -1,7 +1,7 @@
 //! What the value of a key may be, as far as that can be said without its meaning: the JSON Schema of each shape. What a
 //! shape accepts is what the reader of that shape accepts; `tests/schema.rs` compares the two, value by value.
 
-use super::known::{ALIVE, ENV_FROM, Key, PROCESS_NAME, READY, RELOAD, VERIFY};
+use super::known::{ALIVE, ENV_FROM, Key, PROCESS_NAME, READY, RELOAD, RELOAD_WAYS, VERIFY};
 use super::post::OWN_HEADERS;
 use crate::os::{confine, signals};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,8 @@ pub enum Shape {
     Verify,
     /// `127.0.0.1:9102`, `[::1]:9102`, `:9102`.
     Address,
+    /// A path from the root.
+    Absolute,
     /// An address that a request can be sent to.
     Url,
     /// Headers of a request by name.
@@ -116,6 +118,7 @@ impl Shape {
                 let (byte, port) = (numbers(0, 255), numbers(0, 65535));
                 string(&format!("(?:(?:{byte})(?:\\.(?:{byte})){{3}}|\\[[0-9A-Fa-f:.]+\\])?:(?:{port})"))
             }
+            Shape::Absolute => string("/[\\s\\S]*"),
             Shape::Url => string(&format!(
                 "https?://(?:[A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(?::{})?(?:[/?#][!-~]*)?",
                 numbers(1, 65535)
@@ -163,15 +166,21 @@ pub fn definitions() -> Value {
         "reload": any_of(&[
             json!({ "enum": reload_words }),
             string(&format!("none|exit|(?:[^:/]+:)?(?:restart|{signal})")),
-            one_way(RELOAD, "Templates", "run", &["post", "method", "headers", "expect"]),
-            post(),
+            reload("run", &["run"]),
+            // A request needs the network, which not every build has.
+            if cfg!(feature = "net") { reload("post", &["post"]) } else { Value::Bool(false) },
+            reload("signal", &["signal", "pid_file"]),
+            reload("signal", &["signal", "exe"]),
+            reload("touch", &["touch"]),
         ]),
     })
 }
 
-/// A request needs the network, which not every build has.
-fn post() -> Value {
-    if cfg!(feature = "net") { one_way(RELOAD, "Templates", "post", &["run"]) } else { Value::Bool(false) }
+/// A table that says how to reload in one of the ways, with the keys that this one has.
+fn reload(way: &str, required: &[&str]) -> Value {
+    let beside = RELOAD_WAYS.iter().find(|(name, _)| *name == way).map_or(&[][..], |(_, beside)| beside);
+    let own: Vec<Key> = RELOAD.iter().filter(|key| key.name == way || beside.contains(&key.name)).copied().collect();
+    keys(&own, "Templates", required)
 }
 
 /// A table that says one of several things: with this key, and without those others.

@@ -8,7 +8,6 @@ mod last_word;
 pub mod machine;
 mod pause;
 mod readiness;
-mod ready;
 mod shell;
 mod spawn;
 mod sweep;

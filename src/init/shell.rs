@@ -2,7 +2,6 @@
 
 use super::machine::{Action, Event, Machine, Target};
 use super::readiness::{self, Offer, Teller, Told};
-use super::ready::Would;
 use super::terminal::Terminal;
 use super::wait::{self, Signals};
 use super::worker::{self, Link, Received};
@@ -12,6 +11,7 @@ use crate::link::{Outcome, ProcessSpec, ToWorker};
 use crate::log::{self, Level};
 use crate::os::exec::{self, Image};
 use crate::os::inherited::Inherited;
+use crate::os::ready::Would;
 use crate::os::{confine, fds, memory, signals};
 use std::collections::VecDeque;
 use std::io;
@@ -133,7 +133,7 @@ impl<'a, 'w> Shell<'a, 'w> {
     /// asked, too.
     fn takes(&mut self, pid: i32, signal: i32) -> bool {
         let before = self.blocks.take();
-        match super::ready::would(pid, signal) {
+        match crate::os::ready::would(pid, signal) {
             Would::Take => true,
             Would::Wait => {
                 self.blocks = Some((pid, signal));

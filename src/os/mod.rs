@@ -8,4 +8,6 @@ pub mod fds;
 pub mod inherited;
 pub mod memory;
 pub mod passwd;
+pub mod peer;
+pub mod ready;
 pub mod signals;

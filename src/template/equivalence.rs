@@ -128,7 +128,7 @@ fn plain(text: &str) -> Option<tera::Tera> {
     tera.add_raw_template("t", text).ok().map(|()| tera)
 }
 
-/// 400, or as many as PROPTEST_CASES says.
+/// 400, or as many as `PROPTEST_CASES` says.
 fn cases() -> ProptestConfig {
     let more = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     ProptestConfig::with_cases(more.unwrap_or(400))

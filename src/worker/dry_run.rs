@@ -3,7 +3,9 @@
 use super::publishing::{Problem, owner_ids};
 use super::reveal::{Line, Reveal, lines};
 use super::{Ended, Mode, Surroundings, Worker};
-use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, SourcePlan, TargetPlan, VerifyPlan, VerifyWhat};
+use crate::config::plan::{
+    CheckPlan, NeighbourPlan, Plan, PostPlan, ReloadPlan, SourcePlan, TargetPlan, VerifyPlan, VerifyWhat,
+};
 use crate::os::environ;
 use crate::publish::preview::{Action, Attributes, DirPreview, Left, Preview, Shown, left_behind, preview};
 use crate::publish::{Places, Present, Rendered};
@@ -203,12 +205,19 @@ impl Worker<'_> {
             let clean = |argv: &[String]| argv.iter().map(|item| known.hide(item)).collect();
             let check = plan.check.as_ref().filter(|_| changed);
             let check = check.map(|check| CheckPlan { command: clean(&check.command), timeout: check.timeout });
+            let hide = |path: &Path| PathBuf::from(known.hide(&path.to_string_lossy()));
             let told = if changed { plan.reloads() } else { &[] };
             let reloads = told.iter().map(|reload| match reload {
                 ReloadPlan::Run { command, timeout } => ReloadPlan::Run { command: clean(command), timeout: *timeout },
                 ReloadPlan::Post(post) => {
                     ReloadPlan::Post(PostPlan { written: known.hide(&post.written), ..post.clone() })
                 }
+                ReloadPlan::Neighbour(plan) => ReloadPlan::Neighbour(NeighbourPlan {
+                    pid_file: plan.pid_file.as_deref().map(hide),
+                    exe: plan.exe.as_deref().map(hide),
+                    ..*plan
+                }),
+                ReloadPlan::Touch(path) => ReloadPlan::Touch(hide(path)),
                 other => other.clone(),
             });
             let verify = plan.verify.clone().filter(|_| changed).map(|VerifyPlan { what, within }| {

@@ -26,8 +26,8 @@ pub enum Event {
     Command(u64, CommandResult),
     /// A try of a verify's probe ended.
     Verified(u64, Result<(), Complaint>),
-    /// A reload's request was answered as expected, or why not.
-    Posted(u64, Result<(), Complaint>),
+    /// A reload that concerns others (a request, a neighbour, a trigger file) is done, or why not.
+    Told(u64, Result<(), Complaint>),
     /// Without init: a signal that ends proem.
     Signal(i32),
 }

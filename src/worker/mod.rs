@@ -15,6 +15,7 @@ pub mod group;
 pub mod health;
 pub mod injection;
 mod metrics;
+mod neighbour;
 pub mod owed;
 mod post;
 mod pruning;
@@ -31,11 +32,12 @@ pub mod signals;
 mod starting;
 mod status;
 mod templates;
+mod touch;
 mod tries;
 pub mod variables;
 mod verifying;
 
-use crate::config::plan::{Plan, SourcePlan};
+use crate::config::plan::{Plan, SourcePlan, TargetPlan};
 use crate::control::server::Server;
 use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
@@ -351,6 +353,14 @@ impl<'p> Worker<'p> {
         self.started || self.mode == Mode::RenderWatch && self.gate.is_none()
     }
 
+    /// Whether somebody else may use what the first publish replaces: `render --watch` may have been started again beside a
+    /// neighbour that has run all the while. Nobody runs on files that are not there yet.
+    fn may_be_in_use(&self, group: usize) -> bool {
+        let is_there = |target: &TargetPlan| matches!(target, TargetPlan::File(path) if path.exists());
+        self.mode == Mode::RenderWatch
+            && self.plan.groups[group].templates.iter().any(|template| is_there(&template.to))
+    }
+
     fn group_named(&self, name: &str) -> Option<usize> {
         self.plan.groups.iter().position(|group| group.name == name)
     }
@@ -483,7 +493,7 @@ impl<'p> Worker<'p> {
                 }
             }
             Event::Verified(id, outcome) => self.tried(id, outcome, now),
-            Event::Posted(id, outcome) => self.posted(id, outcome, now),
+            Event::Told(id, outcome) => self.told_others(id, outcome, now),
         }
         None
     }

@@ -4,7 +4,7 @@ use super::group::{Files, Then};
 use super::relations::{concerns, content};
 use super::reload::{self, Due};
 use super::retry::Retry;
-use super::{Event, Worker, post};
+use super::{Event, Worker, neighbour, post, touch};
 use crate::config::plan::ReloadPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
@@ -160,12 +160,11 @@ impl Worker<'_> {
         }
     }
 
-    /// A reload was owed when an earlier container ended. What runs in this one reads the new files anyway; commands may
-    /// concern others.
+    /// A reload was owed when an earlier container ended. What runs in this one reads the new files anyway; what is
+    /// told to others is not done by that.
     pub(super) fn owe_from_before(&mut self, group: usize) {
         let reloads = self.plan.groups[group].reloads();
-        let commands = |reload: &&ReloadPlan| matches!(reload, ReloadPlan::Run { .. } | ReloadPlan::Post(_));
-        self.owed.add(group, reloads.iter().filter(commands), || None);
+        self.owed.add(group, reloads.iter().filter(|reload| reload.is_for_others()), || None);
         if !self.owed.owes(group) {
             self.forgive(group);
         }
@@ -224,7 +223,7 @@ impl Worker<'_> {
                         concerns(&self.plan, index).contains(process)
                     }
                     ReloadPlan::Exit => true,
-                    ReloadPlan::Run { .. } | ReloadPlan::Post(_) => false,
+                    other => !other.is_for_others(),
                 })
         };
         let ready = self.owed.ready(now).filter(|entry| !untouchable(entry));
@@ -239,15 +238,43 @@ impl Worker<'_> {
                 self.spawn(id, command.clone(), Some(changed.join("\n")), *timeout);
             }
             ReloadPlan::Post(plan) => {
-                let (plan, feed) = (plan.clone(), self.sender.clone());
-                super::large_thread("post", post::STACK, move || {
-                    // The loop is gone: so is the process, in a moment.
-                    let _ = feed.send(Event::Posted(id, post::send(&plan)));
-                });
+                let plan = plan.clone();
+                self.on_a_thread(id, "post", post::STACK, move || post::send(&plan));
+            }
+            ReloadPlan::Neighbour(plan) => {
+                let (plan, own) = (plan.clone(), self.own());
+                self.on_a_thread(id, "neighbour", neighbour::STACK, move || neighbour::tell(&plan, own));
+            }
+            ReloadPlan::Touch(path) => {
+                let path = path.clone();
+                self.on_a_thread(id, "touch", touch::STACK, move || touch::touch(&path));
             }
         }
         self.owed.current = Some(Current { id, due, publishes: self.owed.publishes });
         None
+    }
+
+    /// Tells others, once, on a thread of its own, because what they are on may hang; what came of it comes as
+    /// [`Event::Told`].
+    fn on_a_thread(
+        &self,
+        id: u64,
+        name: &'static str,
+        stack: usize,
+        tell: impl FnOnce() -> Result<(), Complaint> + Send + 'static,
+    ) {
+        let feed = self.sender.clone();
+        super::large_thread(name, stack, move || {
+            // The loop is gone: so is the process, in a moment.
+            let _ = feed.send(Event::Told(id, tell()));
+        });
+    }
+
+    /// This process and its init: no neighbours of anybody.
+    fn own(&self) -> neighbour::Own {
+        let number = |pid: u32| i32::try_from(pid).unwrap_or(i32::MAX);
+        let init = self.control.has_init().then(|| number(std::os::unix::process::parent_id()));
+        neighbour::Own { pid: number(std::process::id()), init }
     }
 
     fn exit(&mut self, due: &Due) -> Option<Failure> {
@@ -303,8 +330,8 @@ impl Worker<'_> {
         }
     }
 
-    /// A reload's request was answered, or not.
-    pub(super) fn posted(&mut self, id: u64, outcome: Result<(), Complaint>, now: Instant) {
+    /// Others were told, or not.
+    pub(super) fn told_others(&mut self, id: u64, outcome: Result<(), Complaint>, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         match outcome {
             Ok(()) => self.paid(&current, Some(&describe(&current.due.reload)), now),
@@ -396,6 +423,8 @@ pub fn describe(reload: &ReloadPlan) -> String {
         ReloadPlan::Exit => "exit".to_owned(),
         ReloadPlan::Run { command, .. } => format!("`{}`", command.join(" ")),
         ReloadPlan::Post(plan) => format!("`{}`", post::shown(plan)),
+        ReloadPlan::Neighbour(plan) => neighbour::shown(plan),
+        ReloadPlan::Touch(path) => format!("`{}`", touch::shown(path)),
     }
 }
 

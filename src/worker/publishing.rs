@@ -228,7 +228,7 @@ impl Worker<'_> {
         what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        if self.tells() && what.content {
+        if what.content && (self.tells() || self.may_be_in_use(index)) {
             // Told before the first rename, so that it outlives this worker.
             self.owe(index, self.plan.groups[index].splay);
         }

@@ -68,7 +68,7 @@ mod tests {
                 (None, None) => return reads,
             };
             if quiet.is_over(last, next) {
-                reads.push((next - start).as_millis() as u64);
+                reads.push(u64::try_from((next - start).as_millis()).unwrap());
                 last = None;
             }
         }

@@ -27,7 +27,7 @@ pub fn merge(owed: impl IntoIterator<Item = (usize, ReloadPlan)>) -> Vec<Due> {
     swallow(&mut merged);
     merged.sort_by_key(|due| match due.reload {
         ReloadPlan::Run { .. } => 0,
-        ReloadPlan::Signal { .. } | ReloadPlan::Post(_) => 1,
+        ReloadPlan::Signal { .. } | ReloadPlan::Post(_) | ReloadPlan::Neighbour(_) | ReloadPlan::Touch(_) => 1,
         ReloadPlan::Restart { .. } => 2,
         ReloadPlan::Exit => 3,
     });
