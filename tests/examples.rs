@@ -56,6 +56,19 @@ fn nginx() {
     );
 }
 
+#[cfg(feature = "consul")]
+#[test]
+fn envconsul() {
+    runs_as_shown(
+        "envconsul",
+        &[
+            ("PROEM_IMAGE", &images::proem()),
+            ("BUSYBOX_IMAGE", &images::busybox()),
+            ("CONSUL_IMAGE", &images::consul()),
+        ],
+    );
+}
+
 #[test]
 fn configmap() {
     runs_as_shown(
@@ -115,7 +128,7 @@ fn every_example_is_listed_and_has_its_parts() {
     let list = read(&root().join("examples/README.md"));
     let folders: Vec<PathBuf> =
         std::fs::read_dir(root().join("examples")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    assert_eq!(folders.len(), 6);
+    assert_eq!(folders.len(), 7);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
         assert!(list.contains(&format!("[{name}]({name}/)")), "{name} is not in examples/README.md");

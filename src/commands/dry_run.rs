@@ -20,7 +20,7 @@ use std::path::Path;
 pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
     let (ended, groups) = dry_run::run(plan, how.diff);
     match ended {
-        Ended::Done | Ended::InitGone | Ended::Renew => {}
+        Ended::Done(_) | Ended::InitGone | Ended::Renew => {}
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => return Err(failure.into()),
     }

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod expand;
 pub mod file;
 mod groups;
+mod injection;
 pub mod known;
 mod listing;
 pub mod options;
@@ -130,7 +131,7 @@ pub struct Understood {
 
 /// The plan and the mistakes, for `check`: what is wrong in one place must not hide what is wrong in another.
 pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Understood {
-    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new() };
+    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new(), sources: Vec::new() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
     let only_process = mode.runs() && is_plain(environment);
@@ -145,12 +146,13 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let stores = sources::stores(reader, &tree);
     let sources = sources::sources(reader, &tree, &stores);
     let replaced = sources::replaced(reader, &tree, &stores, &extra.replaced);
+    reader.sources = sources.iter().map(|source| source.name.clone()).collect();
     let defaults = groups::Defaults::read(reader, &tree);
     // Below another root relative targets are relative to that root.
     let targets = if rendering::out_dir(cli, environment).is_some() { Path::new("/") } else { &directory };
     let places = templates::Places { template_dir: &template_dir, directory: &directory, targets, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
-    let (groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
+    let (mut groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
@@ -166,6 +168,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
         _ => processes,
     };
+    injection::groups(&processes, &defaults, &mut groups);
     let mut plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),

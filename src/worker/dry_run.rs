@@ -69,7 +69,7 @@ pub fn run(plan: &Plan, diff: bool) -> (Ended, Vec<GroupReport>) {
     };
     let ended = worker.serve();
     let ended = worker.last_signal().unwrap_or(ended);
-    let report = if matches!(ended, Ended::Done) { worker.report(diff) } else { Vec::new() };
+    let report = if matches!(ended, Ended::Done(_)) { worker.report(diff) } else { Vec::new() };
     (ended, report)
 }
 

@@ -13,6 +13,7 @@ pub mod event;
 pub mod gate;
 pub mod group;
 pub mod health;
+pub mod injection;
 mod metrics;
 mod neighbour;
 pub mod owed;
@@ -32,6 +33,7 @@ mod status;
 mod templates;
 mod touch;
 mod tries;
+pub mod variables;
 mod verifying;
 
 use crate::config::plan::{Plan, SourcePlan, TargetPlan};
@@ -51,6 +53,7 @@ use event::Event;
 use gate::Gate;
 use group::{Files, Group, Job, Then};
 use health::Processes;
+use injection::Injected;
 use metrics::Counts;
 use owed::Owed;
 use relations::{load_engine, mixed, reloads_are_stated, used};
@@ -90,8 +93,9 @@ impl Mode {
 /// Why the loop ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// Everything is published and nothing can change any more.
-    Done,
+    /// Everything is published and nothing can change any more. What processes are to be started with, where that depends
+    /// on sources and no init was told of it.
+    Done(BTreeMap<String, Injected>),
     /// init is gone.
     InitGone,
     /// The next worker is to read the configuration anew.
@@ -138,6 +142,10 @@ pub struct Worker<'p> {
     /// Probes of the start gate that are not up, with the last reason.
     gate_probes: BTreeMap<usize, Option<Complaint>>,
     processes: Processes,
+    /// What processes are to be started with, until init is told.
+    injected: BTreeMap<String, Injected>,
+    /// Fingerprints of what init knows of the processes.
+    specs: BTreeMap<String, u64>,
     began: Instant,
     counts: Counts,
     /// The control socket, once it is there.
@@ -186,7 +194,7 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
                 server.leave();
             }
             let signal = worker.last_signal();
-            if matches!(ended, Ended::Done) {
+            if matches!(ended, Ended::Done(_)) {
                 // Nothing is left that its end would tidy, and main waits for nobody's tidying.
                 std::mem::forget(worker);
                 return signal.unwrap_or(ended);
@@ -255,6 +263,8 @@ impl<'p> Worker<'p> {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
             },
             processes: Processes::default(),
+            injected: BTreeMap::new(),
+            specs: welcome.specs,
             began,
             counts: Counts::default(),
             server: None,
@@ -391,7 +401,7 @@ impl<'p> Worker<'p> {
             return Ok(Some(Ended::Failed(failure)));
         }
         self.verify_due(now);
-        Ok(self.nothing_left().then_some(Ended::Done))
+        Ok(self.nothing_left().then(|| Ended::Done(std::mem::take(&mut self.injected))))
     }
 
     /// Nothing can change, nothing is owed, nothing runs. `render --watch` was asked to stay.

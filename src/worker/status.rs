@@ -56,6 +56,18 @@ impl Worker<'_> {
             reload_owed: self.owed.owes(index),
             error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
         };
+        if let Some(whose) = &plan.environment_of {
+            return vec![TargetStatus {
+                template: plan.name.clone(),
+                group: plan.name.clone(),
+                target: format!("the environment of `{}`", whose.process),
+                published: group.published.map(|at| seconds(now.saturating_duration_since(at))),
+                in_place: group.done && group.trouble.is_none(),
+                hash: None,
+                reload_owed: self.owed.owes(index),
+                error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
+            }];
+        }
         plan.templates.iter().map(of).collect()
     }
 

@@ -1,8 +1,8 @@
 //! A reload by a trigger file, as touch(1) does it: one try, on a thread of its own.
 //!
 //! The file is opened for writing (made where it is not there, empty), gets the present time, and is closed. Its content,
-//! its inode, mode and owner stay: it may be a file that the neighbour needs (mod_wsgi's script), a file that is mounted by
-//! itself, or one that inotify watches. Who watches by inotify sees IN_ATTRIB and IN_CLOSE_WRITE; who polls sees another
+//! its inode, mode and owner stay: it may be a file that the neighbour needs (`mod_wsgi`'s script), a file that is mounted by
+//! itself, or one that inotify watches. Who watches by inotify sees `IN_ATTRIB` and `IN_CLOSE_WRITE`; who polls sees another
 //! time.
 
 use crate::error::{Complaint, reason};
