@@ -80,6 +80,12 @@ impl Worker<'_> {
         if self.gate.is_some() {
             unready.push("the start is not over".to_owned());
         }
+        // Until init has described a process (it is asked as soon as somebody may ask here) nobody can say that it is ready.
+        let untold =
+            |name: &str| self.control.has_init() && !self.processes.told().any(|(state, _)| state.name == name);
+        for process in self.plan.processes.iter().filter(|process| untold(&process.name)) {
+            unready.push(format!("process `{}` is waiting", process.name));
+        }
         for process in self.processes.states(now) {
             let done = process.state == "ended" && process.last_exit == Some(0);
             if process.state != "ready" && !done {
