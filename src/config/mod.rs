@@ -174,7 +174,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         state_dir: reader.text(&tree, "state_dir").map(absolute),
         control: match reader.text(&tree, "control").as_deref() {
             None => ControlPlan::Usual,
-            Some("none") => ControlPlan::Off,
+            Some(NO_CONTROL) => ControlPlan::Off,
             Some(path) => ControlPlan::At(absolute(path.to_owned())),
         },
         listen: reader.address(&tree, "listen"),
@@ -276,13 +276,22 @@ fn no_command() -> Complaint {
     )
 }
 
-/// Whether there is anything for a worker to do: a template, a source, something to wait for, or a configuration file.
+/// Whether there is anything for a worker to do: a template, a source, something to wait for, a control socket that was asked
+/// for, or a configuration file.
 /// Without, and with `PROEM_PLAIN`, proem is a plain init. Costs two `stat(2)`.
 pub fn needs_worker(cli: &Cli, environment: &Environment) -> bool {
     !is_plain(environment)
-        && (OF_WORKER.iter().any(|option| {
-            !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some()
+        && (OF_WORKER.iter().any(|option| match *option {
+            "control" => asks_for_control(cli, environment),
+            _ => !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some(),
         }) || !file::default_files(Path::new(ROOT)).is_empty())
+}
+
+/// A socket that is named keeps the worker to answer; `none` is none.
+fn asks_for_control(cli: &Cli, environment: &Environment) -> bool {
+    let variable = || options::value(environment, "control").and_then(OsStr::to_str);
+    let stated = options::on_command_line(cli, "control").first().copied().or_else(variable);
+    stated.is_some_and(|path| path != NO_CONTROL)
 }
 
 /// `PROEM_PLAIN`: no files, no templates, only the process.
@@ -314,7 +323,10 @@ pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<
 }
 
 /// The options that give the worker something to do.
-const OF_WORKER: [&str; 4] = ["template", "source", "config", "wait-for"];
+const OF_WORKER: [&str; 5] = ["template", "source", "config", "wait-for", "control"];
+
+/// `control` that is no socket.
+const NO_CONTROL: &str = "none";
 
 /// Names of levels.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
