@@ -193,7 +193,9 @@ fn heading(message: &str, literals: &[Literal]) -> String {
     let said = without_place(first(message));
     let mut fixed = vec![false; said.len()];
     for (start, end) in literals.iter().filter_map(|literal| find(said, &literal.text)).flatten() {
-        fixed[start..end].fill(true);
+        // A lone `/` or `:` stands in what is the user's as well.
+        let words = said[start..end].contains(|c: char| c.is_alphabetic() || matches!(c, '(' | ')'));
+        fixed[start..end].iter_mut().for_each(|fixed| *fixed |= words);
     }
     // What no literal says is another program's message: all of it is words, but for what it quotes.
     let foreign = !said.char_indices().any(|(at, c)| fixed[at] && c.is_alphabetic());
