@@ -158,6 +158,7 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, F
         confinement: process.confinement.clone(),
         parent_death_signal: process.parent_death_signal,
         session: false,
+        log: process.log,
         care: process.care.clone(),
     })
 }

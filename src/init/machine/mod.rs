@@ -130,6 +130,10 @@ pub enum Action {
         /// 1..=64.
         signal: i32,
     },
+    /// Nobody writes to the loggers any more but what is left over: they are to end with that.
+    EndLogs,
+    /// KILL everything that is left over but the loggers.
+    Clear,
     /// One log line.
     Log(Level, String),
     /// The last line: proem itself is the reason for the exit.
@@ -166,6 +170,8 @@ pub struct Machine {
     /// The worker asked for the end while main was between fork and exec.
     exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
+    /// A process was started whose lines go through a logger.
+    logged: bool,
     /// The worker wants to know what the processes are in.
     watched: bool,
     /// Of the jitter of pauses.
@@ -185,6 +191,7 @@ impl Machine {
             leaving: None,
             exit_asked: None,
             ending: None,
+            logged: false,
             watched: false,
             seed: 1,
         }

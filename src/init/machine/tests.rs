@@ -28,6 +28,7 @@ pub(super) fn spec() -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        log: crate::link::Log::Inherit,
         care: crate::link::Care::default(),
     }
 }
