@@ -102,7 +102,7 @@ fn nobody_is_in_between_by_default() {
 /// Numbered lines until `$D/stop` is there; the last number is written to `$D/last`.
 const COUNT: &str = r#"
     $| = 0; my $n = 0;
-    until (-e "$ENV{D}/stop") { for (1 .. 200) { $n++; print "line $n of many, with some more text in it\n" } }
+    until (-e "$ENV{D}/stop") { select undef, undef, undef, 0.004; for (1 .. 1500) { $n++; print "line $n of many, with some more text in it\n" } }
     close STDOUT; open my $f, ">", "$ENV{D}/last"; print $f $n; close $f;
 "#;
 
@@ -111,18 +111,14 @@ fn a_logger_that_is_killed_is_replaced_and_nothing_is_lost() {
     let case = Case::new(&process("main", "log = \"prefix\"", "exec perl $D/count.pl"));
     write(case.dir.path(), "count.pl", COUNT);
     let mut process = case.start();
-    for round in 0..12_u32 {
-        let before = process.stdout().len();
-        process.until("lines come", || (process.stdout().len() > before).then_some(()));
+    for round in 0..10_u64 {
+        let before = process.stdout_length();
+        process.until("lines come", || (process.stdout_length() > before).then_some(()));
+        // At any moment of its work, not just after a write.
+        std::thread::sleep(Duration::from_micros(round * 397 % 4000));
         let pid = logger(&process);
         procs::kill(pid, libc::SIGKILL);
-        let limit = SOON + Duration::from_millis(u64::from(round));
-        wait::until(
-            limit,
-            "another logger",
-            || process.stderr(),
-            || loggers(process.pid()).into_iter().find(|p| *p != pid),
-        );
+        process.until("there is another", || loggers(process.pid()).into_iter().find(|other| *other != pid));
     }
     write(case.dir.path(), "stop", "");
     let output = process.ended(SOON);

@@ -125,10 +125,8 @@ impl Logger<'_> {
                 Ok(count) => source.1 = count,
                 Err(libc::EAGAIN | libc::EINTR) => return Got::Nothing,
                 // A sandbox without splice(2): read it directly. Then a kill may cost what is read in that moment.
-                Err(_) => match readable(from) {
-                    true => source = (from, MOVED),
-                    false => return Got::Nothing,
-                },
+                Err(_) if readable(from) => source = (from, MOVED),
+                Err(_) => return Got::Nothing,
             }
         }
         let direct = source.0 == from;

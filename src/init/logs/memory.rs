@@ -36,8 +36,8 @@ impl Mark {
     }
 
     fn unpack(word: u64) -> Mark {
-        let field = |at: u32| (word >> (1 + at * FIELD)) as usize & ((1 << FIELD) - 1);
-        Mark { half: (word & 1) as usize, start: field(0), end: field(1), expected: field(2) }
+        let field = |at: u32| usize::try_from(word >> (1 + at * FIELD) & ((1 << FIELD) - 1)).unwrap_or(0);
+        Mark { half: usize::from(word & 1 == 1), start: field(0), end: field(1), expected: field(2) }
     }
 }
 

@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 /// A logger that lived so long was not broken.
 const STABLE: Duration = Duration::from_secs(1);
 /// So many in a row are replaced at once.
-const AT_ONCE: u32 = 5;
-/// Then after this, doubled each time, up to five seconds.
+const AT_ONCE: u32 = 10;
+/// Then after this, doubled each time, up to a second: meanwhile the process waits as soon as its pipe is full.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// All loggers.
 #[derive(Debug, Default)]
@@ -71,16 +72,12 @@ impl Logs {
         if spec.log == Log::Inherit {
             return Ok(None);
         }
-        let index = match self.ways.iter().position(|way| way.name == spec.name) {
-            Some(index) => index,
-            None => {
-                if self.lock.is_none() {
-                    self.lock = lock_file();
-                }
-                self.ways.push(Way::new(&spec.name, now)?);
-                self.ways.len() - 1
-            }
-        };
+        let known = self.ways.iter().position(|way| way.name == spec.name);
+        if known.is_none() {
+            self.lock = self.lock.take().or_else(lock_file);
+            self.ways.push(Way::new(&spec.name, now)?);
+        }
+        let index = known.unwrap_or(self.ways.len() - 1);
         let way = &mut self.ways[index];
         way.shared.flag().store(logger::flag_of(spec.log), Ordering::Relaxed);
         if way.pid.is_none() && way.again_at.is_none() {
@@ -198,7 +195,7 @@ impl Way {
 
     fn pause(&mut self, now: Instant) {
         let pause = PAUSE.saturating_mul(1 << self.deaths.saturating_sub(AT_ONCE).min(6));
-        self.again_at = Some(now + pause.min(Duration::from_secs(5)));
+        self.again_at = Some(now + pause.min(LONGEST_PAUSE));
     }
 
     /// Forks its logger; where that fails, it is tried again.

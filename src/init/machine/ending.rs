@@ -2,7 +2,7 @@
 //! over is asked to go, then made to.
 
 use super::process::{AFTER_KILL, State};
-use super::{Action, Machine};
+use super::{Action, Loggers, Machine};
 use crate::exit::Exit;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,7 @@ impl Machine {
             && let Some(ending) = &mut self.ending
         {
             ending.phase = Phase::Looking;
-            if self.logged {
+            if self.loggers == Loggers::Run {
                 out.push(Action::EndLogs);
             }
             out.push(Action::Reap);
@@ -101,7 +101,7 @@ impl Machine {
         let linger = self.linger();
         let worker = self.worker.pid().is_some();
         // Loggers end by themselves, too, once nobody is left to write to them.
-        let parting = self.worker.is_parting() || self.logged && !worker;
+        let parting = self.worker.is_parting() || self.loggers == Loggers::Run && !worker;
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Over => {}
@@ -134,7 +134,7 @@ impl Machine {
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Parting { until } if until <= now => ending.ask(worker, now, linger, out),
-            Phase::Lingering { until } if until <= now && self.logged => {
+            Phase::Lingering { until } if until <= now && self.loggers == Loggers::Run => {
                 out.push(Action::Clear);
                 ending.phase = Phase::Draining { until: now + LAST_WORDS };
             }

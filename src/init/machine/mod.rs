@@ -153,6 +153,15 @@ pub enum Target {
     Group(i32),
 }
 
+/// Processes between a process and proem's own output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loggers {
+    /// There never was one.
+    None,
+    /// They end by themselves when nobody is left to write to them.
+    Run,
+}
+
 /// init's whole state.
 #[derive(Debug)]
 pub struct Machine {
@@ -171,7 +180,7 @@ pub struct Machine {
     exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
     /// A process was started whose lines go through a logger.
-    logged: bool,
+    loggers: Loggers,
     /// The worker wants to know what the processes are in.
     watched: bool,
     /// Of the jitter of pauses.
@@ -191,7 +200,7 @@ impl Machine {
             leaving: None,
             exit_asked: None,
             ending: None,
-            logged: false,
+            loggers: Loggers::None,
             watched: false,
             seed: 1,
         }
