@@ -10,6 +10,7 @@
 use crate::os::confine::Confinement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 /// The longest frame, bytes: room for the largest argv and environment that `execve(2)` takes (2 MiB by default).
@@ -120,6 +121,8 @@ pub enum ToWorker {
         owed: Vec<String>,
         /// Processes that a dead worker held.
         held: Vec<String>,
+        /// What each process's next start uses ([`ProcessSpec::fingerprint`]), by name.
+        specs: Vec<(String, u64)>,
     },
     /// The answer to [`ToInit::Reload`] and [`ToInit::Operate`].
     Reloaded {
@@ -240,6 +243,16 @@ pub enum Log {
     Prefix,
     /// To proem's own, each line as a JSON object.
     Json,
+}
+
+impl ProcessSpec {
+    /// Whether two describe a process that is started with the same arguments and environment. For both ends of the same
+    /// link only: it is no promise over versions, and it gives away what is short.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (&self.argv, &self.env).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// When a process starts, and what its end means.

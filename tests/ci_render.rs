@@ -93,7 +93,7 @@ mod failures {
             ),
             (
                 &["-t", "t.tera:t", "--dry-run", "--format", "yaml"],
-                "proem: exit 64: --format: there is no format `yaml`\n  hint: known: text, json\n",
+                "proem: exit 64: --format: there is no format `yaml`\n  hint: known here: text, json\n",
             ),
             (
                 &["-t", "t.tera:t", "--dry-run", "--watch"],
@@ -130,7 +130,8 @@ mod failures {
         let dir = folder();
         write(dir.path(), "t.tera", "{{ app.port }}");
         let output = render(dir.path(), &["-s", "app=file:missing.toml", "-t", "t.tera:t"]);
-        let stderr = "proem: exit 65: source `app`: there is no file DIR/missing.toml\n";
+        let stderr = "proem: exit 65: source `app`: there is no file DIR/missing.toml\n  hint: where it may be missing, \
+                      write `file:missing.toml?optional`\n";
         golden(&output, dir.path(), 65, "", stderr);
     }
 
@@ -164,7 +165,7 @@ mod failures {
         golden(&output, dir.path(), 0, "", "proem: published DIR/out/t\n");
         let stdout = "create DIR/t (mode 0644, owner ME)\n\
                       check of `t`: `sh -c echo no good; exit 3 {staged}`, before the rename\n\
-                      1 to create, 0 to update, 0 to repair, 0 unchanged\n";
+                      1 to create, 0 to update, 0 to repair, 0 to remove, 0 unchanged\n";
         golden(&render(dir.path(), &["-c", "p.toml", "--dry-run"]), dir.path(), 0, stdout, "");
     }
 
@@ -174,7 +175,9 @@ mod failures {
         write(dir.path(), "t.tera", "{% include \"nowhere.conf\" %}");
         for more in [&[][..], &["--dry-run"]] {
             let output = render(dir.path(), &[&["-t", "nowhere.tera:t"], more].concat());
-            let stderr = "proem: exit 66: failed to read template `DIR/nowhere.tera`: no such file or directory\n";
+            let stderr = "proem: exit 66: failed to read template `DIR/nowhere.tera`: no such file or directory\n  \
+                          hint: is it in the image? a relative path is looked up in the current directory, then in \
+                          `template_dir`\n";
             golden(&output, dir.path(), 66, "", stderr);
             let stderr = "proem: exit 66: DIR/t.tera:1:12: `nowhere.conf` is not found\n    \
                           1 | {% include \"nowhere.conf\" %}\n      |            ^^^^^^^^^^^^^^\n  \
@@ -306,7 +309,7 @@ mod dry_run {
                       reload of `b`: main by restart\n\
                       repair DIR/c (mode 0600 → 0644)\n\
                       print -\n\
-                      1 to create, 1 to update, 1 to repair, 1 unchanged\n";
+                      1 to create, 1 to update, 1 to repair, 0 to remove, 1 unchanged\n";
         golden(&output, dir.path(), 0, stdout, "");
         assert_eq!(state(dir.path()), before);
         let output = proem(["render"]).dir(dir.path()).env("PROEM_CONFIG", "p.toml").env("PROEM_DRY_RUN", "1");
@@ -323,7 +326,7 @@ mod dry_run {
         // A lone repair is a change, what is printed is none.
         write(dir.path(), "a", "one\nlisten 81\nthree");
         set_mode(&write(dir.path(), "sub/b", "new\r\n"), 0o640);
-        let stdout = "repair DIR/c (mode 0600 → 0644)\nprint -\n0 to create, 0 to update, 1 to repair, 3 unchanged\n";
+        let stdout = "repair DIR/c (mode 0600 → 0644)\nprint -\n0 to create, 0 to update, 1 to repair, 0 to remove, 3 unchanged\n";
         golden(&dry(&[]), dir.path(), 2, stdout, "");
         set_mode(&dir.path().join("c"), 0o644);
         golden(&dry(&["--diff"]), dir.path(), 0, "print -\nnothing would change, 4 unchanged\n", "");
@@ -365,7 +368,7 @@ mod dry_run {
                       update DIR/bin\n\
                       diff --git a/DIR/bin b/DIR/bin\n\
                       Binary files a/DIR/bin and b/DIR/bin differ (what is there is binary)\n\
-                      1 to create, 2 to update, 1 to repair, 1 unchanged\n";
+                      1 to create, 2 to update, 1 to repair, 0 to remove, 1 unchanged\n";
         golden(&output, dir.path(), 0, stdout, "");
     }
 
@@ -388,9 +391,11 @@ mod dry_run {
     "create": 1,
     "update": 1,
     "repair": 0,
+    "remove": 0,
     "print": 0,
     "unchanged": 0
   },
+  "directories": [],
   "groups": [
     {
       "name": "g",
@@ -588,7 +593,7 @@ mod dry_run {
                       +++ b/proc/new/c\n\
                       @@ -0,0 +1 @@\n\
                       +new\n\
-                      1 to create, 2 to update, 0 to repair, 0 unchanged\n";
+                      1 to create, 2 to update, 0 to repair, 0 to remove, 0 unchanged\n";
         golden(&output, dir.path(), 0, stdout, "");
         assert_eq!(state(dir.path()), before);
     }
@@ -647,7 +652,7 @@ mod secrets {
                       -proxy_pass http://x\n\
                       +url = postgres://[redacted]@db/x\n\
                       +x = is [redacted]!\n\
-                      0 to create, 2 to update, 0 to repair, 0 unchanged\n";
+                      0 to create, 2 to update, 0 to repair, 0 to remove, 0 unchanged\n";
         golden(&output, dir.path(), 0, stdout, "");
     }
 
@@ -673,7 +678,7 @@ mod secrets {
                  +host = [redacted]\n\
                  +port = [redacted]\n\
                  +fixed\n\
-                 0 to create, 1 to update, 0 to repair, 0 unchanged\n"
+                 0 to create, 1 to update, 0 to repair, 0 to remove, 0 unchanged\n"
             );
             golden(&output, dir.path(), 0, &stdout, "");
         }
@@ -776,7 +781,7 @@ mod out_dir {
         let dry = "create DIR/out/etc/app/a.conf (mode 0600, owner ME)\n\
                    create DIR/out/relative/b (mode 0644, owner ME)\n\
                    print -\n\
-                   2 to create, 0 to update, 0 to repair, 0 unchanged\n";
+                   2 to create, 0 to update, 0 to repair, 0 to remove, 0 unchanged\n";
         golden(&run("out", &["--dry-run", "--exit-code"]), dir.path(), 2, dry, "");
         assert!(!dir.path().join("out").exists());
         golden(&run("out", &[]), dir.path(), 0, "x=1\n", stderr);

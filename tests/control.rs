@@ -261,3 +261,32 @@ fn hostile_clients_reach_nobody() {
     assert!(anonymous() <= before + 16, "init grew from {before} kB to {} kB", anonymous());
     assert!(!case.process.stderr().contains("the worker died"), "{}", case.process.stderr());
 }
+
+/// Nothing to render and nothing to watch: a socket that was asked for is there all the same, and as long as main runs.
+#[test]
+fn a_socket_that_was_asked_for_is_reason_enough_for_a_worker() {
+    let dir = folder();
+    let socket = dir.path().join("sock");
+    for by_variable in [false, true] {
+        let builder = if by_variable {
+            proem([]).env("PROEM_CONTROL", text(&socket))
+        } else {
+            proem(["--control", text(&socket)])
+        };
+        let mut process =
+            builder.args(["--", "/bin/sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"]).start();
+        process.until("main is up", || process.stdout().contains("up").then_some(()));
+        process.until("the socket answers", || {
+            let output = proem(["status", "--format", "json", "--control", text(&socket)]).output();
+            (output.code == 0 && output.stdout.contains("\"main\"")).then_some(())
+        });
+        process.signal(libc::SIGTERM);
+        assert_eq!(process.ended(SOON).code, 0);
+    }
+    // `none` is no reason: proem stays alone.
+    let output =
+        proem(["--control", "none", "--", "/bin/sh", "-c", "cat /proc/$PPID/task/$PPID/children; echo $$"]).output();
+    let alone: Vec<_> = output.stdout.split_whitespace().collect();
+    assert_eq!(alone.len(), 2, "{}", output.stdout);
+    assert_eq!(alone[0], alone[1], "init has main, and nobody else");
+}

@@ -252,3 +252,41 @@ fn another_users_link_on_the_way_is_not_followed() {
     says(&output, &["app/cache is a symbolic link of another user"]);
     assert_eq!(is(&dir.path().join("etc/nginx")).1, 0);
 }
+
+#[test]
+fn a_dry_run_tells_of_directories_and_makes_none() {
+    let dir = fixture("[dir.new]\nmode = \"0750\"\n[dir.drifted]\nmode = \"0700\"\n[dir.\"right/below\"]\n");
+    for (path, mode) in [("drifted", 0o755), ("right", 0o755), ("right/below", 0o2711)] {
+        std::fs::create_dir(dir.path().join(path)).unwrap();
+        std::fs::set_permissions(dir.path().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let (_, uid, gid) = is(&dir.path().join("right"));
+    let root = text(dir.path());
+    let output = run(dir.path(), &["render", "--dry-run", "--exit-code"]);
+    let expected = format!(
+        "repair {root}/drifted/ (mode 0755 → 0700)\n\
+         create {root}/new/ (mode 0750, owner {uid}:{gid})\n\
+         1 to create, 0 to update, 1 to repair, 0 to remove, 1 unchanged\n"
+    );
+    assert_eq!((output.code, output.stdout, output.stderr), (2, expected, String::new()));
+    assert!(!dir.path().join("new").exists());
+    assert_eq!(is(&dir.path().join("drifted")).0, 0o755);
+    let output = run(dir.path(), &["render", "--dry-run", "--format", "json", "--out-dir", "root"]);
+    let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    let one = |name: &str, mode: &str| {
+        let owner = serde_json::json!({"before": null, "after": format!("{uid}:{gid}")});
+        let mode = serde_json::json!({"before": null, "after": mode});
+        serde_json::json!({"path": format!("{root}/root{root}/{name}"), "action": "create", "mode": mode, "owner": owner})
+    };
+    let expected = [one("drifted", "0700"), one("new", "0750"), one("right/below", "0755")];
+    assert_eq!(document["directories"], serde_json::Value::from(expected.to_vec()));
+    assert!(!dir.path().join("root").exists());
+    exited(&run(dir.path(), &["render"]), 0);
+    let output = run(dir.path(), &["render", "--dry-run", "--exit-code"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "nothing would change, 3 unchanged\n"));
+    // What is in the way is what it is without `--dry-run`: the same code, the same words.
+    write(dir.path(), "proem.toml", "[dir.\"t.tera/below\"]\n");
+    let (real, dry) = (run(dir.path(), &["render"]), run(dir.path(), &["render", "--dry-run"]));
+    exited(&dry, 73);
+    assert_eq!(real.stderr, dry.stderr);
+}

@@ -56,6 +56,28 @@ fn nginx() {
     );
 }
 
+#[cfg(feature = "consul")]
+#[test]
+fn php_nginx() {
+    runs_as_shown(
+        "php-nginx",
+        &[("PROEM_IMAGE", &images::proem()), ("BASE_IMAGE", &images::php_nginx()), ("CONSUL_IMAGE", &images::consul())],
+    );
+}
+
+#[cfg(feature = "consul")]
+#[test]
+fn envconsul() {
+    runs_as_shown(
+        "envconsul",
+        &[
+            ("PROEM_IMAGE", &images::proem()),
+            ("BUSYBOX_IMAGE", &images::busybox()),
+            ("CONSUL_IMAGE", &images::consul()),
+        ],
+    );
+}
+
 #[test]
 fn configmap() {
     runs_as_shown(
@@ -101,13 +123,49 @@ fn the_first_command_of_a_readme_runs() {
     }
 }
 
+/// The configurations that the README shows are right, and the command line takes its one-line recipes.
+#[test]
+fn the_recipes_of_the_readme_are_no_mistakes() {
+    let readme = read(&root().join("README.md"));
+    let block = |language: &'static str| {
+        let open = format!("```{language}\n");
+        let blocks: Vec<String> =
+            readme.split(&open).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
+        blocks
+    };
+    let (configurations, lines) = (block("toml"), block("sh").concat());
+    assert!(!configurations.is_empty());
+    for configuration in configurations {
+        let dir = support::folder();
+        let path = support::write(dir.path(), "proem.toml", &configuration);
+        let output = proem(["check", "-c", support::text(&path)]).output();
+        assert_eq!(output.code, 0, "{configuration}\n{}", output.stderr);
+    }
+    let mut seen = 0;
+    for line in lines.lines().filter(|line| line.starts_with("proem ")) {
+        // Quoted are whole words only.
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        for (index, part) in line.split(" #").next().unwrap().split('\'').enumerate() {
+            if index % 2 == 1 {
+                words.push(part.into());
+            } else {
+                words.extend(part.split_whitespace().map(Into::into));
+            }
+        }
+        let parsed = ::proem::cli::parse(words);
+        assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+        seen += 1;
+    }
+    assert!(seen >= 7, "{seen}");
+}
+
 /// Every folder is listed and runnable.
 #[test]
 fn every_example_is_listed_and_has_its_parts() {
     let list = read(&root().join("examples/README.md"));
     let folders: Vec<PathBuf> =
         std::fs::read_dir(root().join("examples")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    assert_eq!(folders.len(), 5);
+    assert_eq!(folders.len(), 7);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
         assert!(list.contains(&format!("[{name}]({name}/)")), "{name} is not in examples/README.md");

@@ -319,3 +319,73 @@ fn a_removal_that_is_not_verified_comes_back_and_is_not_tried_again() {
     fixture.render();
     assert!(!fixture.exists("out/sub/b.conf"));
 }
+
+#[test]
+fn a_dry_run_tells_of_removals_and_keeps_everything() {
+    let fixture =
+        Fixture::new("mode = \"0644\"\n[group.site]\ncheck = [\"/no/check\"]\nreload = { run = [\"/no/reload\"] }\n");
+    fixture
+        .write("proem.toml", &fixture.read("proem.toml").replace("prune = true\n", "prune = true\ngroup = \"site\"\n"));
+    let first = fixture.read("proem.toml");
+    fixture.write("proem.toml", &first.replace("check = [\"/no/check\"]\n", ""));
+    fixture.render();
+    fixture.write("proem.toml", &first);
+    fixture.without("sub/b.conf");
+    let dry = |more: &[&str]| fixture.command(&[&["render", "--dry-run", "--exit-code"], more].concat()).output();
+    let listed = || {
+        let entries =
+            ["out", "out/sub"].into_iter().flat_map(|folder| std::fs::read_dir(fixture.path(folder)).unwrap());
+        let mut all: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        all.sort();
+        let content = |path: PathBuf| (std::fs::read(&path).ok(), path);
+        all.into_iter().map(content).collect::<Vec<_>>()
+    };
+    let before = listed();
+    let output = dry(&["--diff"]);
+    assert_eq!(output.code, 2, "{}", output.stderr);
+    let path = fixture.path("out/sub/b.conf");
+    let path = path.to_str().unwrap();
+    let expected = format!(
+        "remove {path}\n\
+         diff --git a{path} b{path}\ndeleted file mode 100644\n--- a{path}\n+++ /dev/null\n@@ -1 +0,0 @@\n-sub/b.conf 1\n\
+         \\ No newline at end of file\n\
+         check of `site`: `/no/check`, after the rename\n\
+         reload of `site`: `/no/reload`\n\
+         0 to create, 0 to update, 0 to repair, 1 to remove, 1 unchanged\n"
+    );
+    assert_eq!((output.stdout, output.stderr), (expected, String::new()));
+    let document: serde_json::Value = serde_json::from_str(&dry(&["--format", "json"]).stdout).unwrap();
+    assert_eq!((&document["changes"], &document["summary"]["remove"]), (&true.into(), &1.into()));
+    let target = &document["groups"][0]["targets"][1];
+    assert_eq!((&target["action"], &target["path"]), (&"remove".into(), &path.into()));
+    assert_eq!((&target["mode"]["before"], &target["mode"]["after"]), (&"0644".into(), &serde_json::Value::Null));
+    assert_eq!(listed(), before, "nothing was touched, nor the list of targets");
+    // What may hold a secret of which nobody knows any more is not shown: another source that is not read, and a private file.
+    fixture.write("proem.toml", &first.replace("[source]\n", "[source]\nother = \"file:no.json\"\n"));
+    assert!(dry(&["--diff"]).stdout.contains("\n-[redacted line]\n"));
+    fixture.write("proem.toml", &first);
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(dry(&["--diff"]).stdout.contains("\n-[redacted line]\n"));
+    // Below another root nothing that is on the machine goes.
+    assert_eq!(fixture.command(&["render", "--out-dir", "root"]).output().code, 0);
+    assert_eq!((fixture.read("root/out/a.conf").as_str(), listed()), ("a.conf 1", before));
+    fixture.without("a.conf");
+    let output = fixture.command(&["render", "--dry-run", "--out-dir", "root", "--format", "json"]).output();
+    let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((&document["changes"], &document["groups"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!(fixture.command(&["render", "--out-dir", "root"]).output().code, 0);
+    assert!(fixture.exists("root/out/a.conf"), "`prune` is left out there");
+}
+
+#[test]
+fn templates_that_come_while_it_watches_stay_below_another_root() {
+    let fixture = Fixture::new("reload = \"none\"\n");
+    let process = fixture.command(&["render", "--watch", "--out-dir", "root"]).start();
+    fixture.appears(&process, "root/out/a.conf");
+    fixture.template("new.conf");
+    fixture.appears(&process, "root/out/new.conf");
+    fixture.without("a.conf");
+    fixture.template("last.conf");
+    fixture.appears(&process, "root/out/last.conf");
+    assert!(fixture.exists("root/out/a.conf") && !fixture.exists("out"));
+}

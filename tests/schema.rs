@@ -11,7 +11,7 @@ mod validator;
 use proem::cli::parse;
 use proem::config::{Mode, known, schema, understand};
 use proem::os::environ::Environment;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 use support::proem::proem;
@@ -220,7 +220,9 @@ fn complaints(folder: &Path, text: &str, lines: &[u32]) -> Vec<Option<String>> {
         understood.mistakes.iter().flat_map(|failure| &failure.complaints).map(ToString::to_string).collect();
     let about = |line: &u32| {
         let place = format!("{}:{line}:", file.display());
-        all.iter().find(|complaint| complaint.starts_with(&place)).cloned()
+        // Which sources there are is not for a schema to know.
+        let seen = |said: &&String| said.starts_with(&place) && !said.contains("`env_from`: there is no source");
+        all.iter().find(seen).cloned()
     };
     lines.iter().map(about).collect()
 }
@@ -229,7 +231,8 @@ fn complaints(folder: &Path, text: &str, lines: &[u32]) -> Vec<Option<String>> {
 fn as_json(text: &str) -> Value {
     fn convert(value: toml::Value) -> Value {
         match value {
-            toml::Value::Datetime(date) => json!({ "date": date.to_string() }),
+            // JSON has no such thing.
+            toml::Value::Datetime(_) => Value::Null,
             toml::Value::Array(items) => items.into_iter().map(convert).collect(),
             toml::Value::Table(table) => table.into_iter().map(|(key, value)| (key, convert(value))).collect(),
             toml::Value::String(text) => text.into(),

@@ -16,6 +16,7 @@ mod once;
 mod orphans;
 mod peers;
 mod process;
+mod publish;
 mod report;
 mod start;
 mod stats;
@@ -58,7 +59,7 @@ impl Bench {
 
 type Row = (&'static str, fn(&mut Bench) -> Result<()>);
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     ("start", start::run),
     ("rest", memory::at_rest),
     ("watching", memory::watching),
@@ -66,6 +67,7 @@ const ROWS: [Row; 9] = [
     ("prefix", many::big_prefix),
     ("templates", many::many_templates),
     ("once", once::run),
+    ("publish", publish::run),
     ("size", report::sizes),
     ("orphans", orphans::run),
 ];

@@ -296,16 +296,17 @@ pub fn big_prefix(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// 1,000 templates, each printing one key of one prefix.
+/// 1,000 templates, each printing one key of one prefix; a key is printed by three of them.
 pub fn many_templates(bench: &mut Bench) -> Result<()> {
     const COUNT: usize = 1_000;
+    const KEYS: usize = COUNT / 3;
     let agent = Agent::start(bench)?;
-    fill(&agent, "many", COUNT)?;
+    fill(&agent, "many", KEYS + 1)?;
     let name = |n: usize| format!("k{n:05}");
-    let ours: Vec<Template> = (0..COUNT).map(|n| (name(n), format!("{{{{ app.{} }}}}\n", name(n)))).collect();
+    let ours: Vec<Template> = (0..COUNT).map(|n| (name(n), format!("{{{{ app.{} }}}}\n", name(n / 3)))).collect();
     // A loop over `ls` would be one watch, as proem's, but a million comparisons per change: 1.2 s of CPU. This is its best.
     let theirs: Vec<Template> =
-        (0..COUNT).map(|n| (name(n), format!("{{{{ key \"many-ct/{}\" }}}}\n", name(n)))).collect();
+        (0..COUNT).map(|n| (name(n), format!("{{{{ key \"many-ct/{}\" }}}}\n", name(n / 3)))).collect();
 
     let names: HashSet<String> = (0..COUNT).map(name).collect();
     let mut starts = [Samples::default(), Samples::default()];
@@ -332,12 +333,13 @@ pub fn many_templates(bench: &mut Bench) -> Result<()> {
     }
 
     let observers = observers(bench, &agent, "many", &ours, &theirs)?;
-    let turn = |round| (name(round * 7919 % COUNT), name(round * 7919 % COUNT));
+    // Until the last of the three is renamed.
+    let turn = |round| (name(round * 7919 % KEYS), name(round * 7919 % KEYS * 3 + 2));
     let mut contest = Contest { agent: &agent, observers, played: 0, turn: &turn };
     let rounds = bench.rounds(100);
     contest.play(rounds)?;
     let note = format!(
-        "Each template prints one key of one prefix of 1,000. {rounds} rounds. Start is from before the fork until the \
+        "Each template prints one key of one prefix, and three print the one that changes: until the last is renamed. {rounds} rounds. Start is from before the fork until the \
          last of 1,000 absent targets is renamed: proem {:.1} ms (p10 {:.1}, {} starts), consul-template \
          {:.0} ms ({} starts). consul-template watches each `key` over a connection of its own; the agent's \
          limit of 200 per client is raised for it.",
@@ -365,6 +367,6 @@ pub fn many_templates(bench: &mut Bench) -> Result<()> {
     let found = format!("raw + {beyond:.1} ms, {:.1} ms of CPU, {mb:.1} MB, start {start:.0} ms", ours.cpu_ms);
     let met = beyond <= 5.0 && ours.cpu_ms <= 10.0 && mb <= 16.0 && start <= 100.0;
     let goal = "≤ raw + 5 ms, ≤ 10 ms of CPU, ≤ 16 MB, start ≤ 100 ms";
-    bench.report.goal("1,000 templates, one key changes", reference, goal, found, Some(met));
+    bench.report.goal("1,000 templates, one key changes, three touched", reference, goal, found, Some(met));
     Ok(())
 }

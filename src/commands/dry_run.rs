@@ -6,9 +6,9 @@ use crate::config::rendering::{Format, Rendering};
 use crate::error::{Complaint, reason};
 use crate::exit::Exit;
 use crate::os::signals;
-use crate::publish::preview::{Action, Attributes, Left};
+use crate::publish::preview::{Action, Attributes, DirPreview, Left};
 use crate::worker::Ended;
-use crate::worker::dry_run::{self, Diff, GroupReport, TargetReport};
+use crate::worker::dry_run::{self, Diff, GroupReport, Report, TargetReport};
 use crate::worker::owed::describe;
 use crate::worker::reveal::Line;
 use serde::Serialize;
@@ -17,13 +17,13 @@ use std::io::{IsTerminal, Write as _};
 
 /// Prints what would change. With `exit_code`, 2 when something on disk would.
 pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
-    let (ended, groups) = dry_run::run(plan, how.diff);
+    let (ended, report) = dry_run::run(plan, how.diff);
     match ended {
-        Ended::Done | Ended::InitGone | Ended::Renew => {}
+        Ended::Done(_) | Ended::InitGone | Ended::Renew => {}
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => return Err(failure.into()),
     }
-    for group in &groups {
+    for group in &report.groups {
         if let Some((left, journal)) = &group.left {
             let what = match left {
                 Left::Interrupted => "an earlier publish was interrupted; `render` first finishes or undoes it",
@@ -32,10 +32,10 @@ pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
             crate::warn!("group `{}`: {what} (its journal: {})", group.name, journal.display());
         }
     }
-    let count = Count::of(&groups);
+    let count = Count::of(&report);
     let text = match how.format {
-        Format::Text => text(&groups, count, Paint::on_stdout()),
-        Format::Json => json(&groups, count)?,
+        Format::Text => text(&report, count, Paint::on_stdout()),
+        Format::Json => json(&report, count)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // Who stops reading has seen enough.
@@ -48,24 +48,27 @@ pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
     }
 }
 
-/// How many targets there are of each kind.
+/// How many targets and directories there are of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 struct Count {
     create: usize,
     update: usize,
     repair: usize,
+    remove: usize,
     print: usize,
     unchanged: usize,
 }
 
 impl Count {
-    fn of(groups: &[GroupReport]) -> Count {
+    fn of(report: &Report) -> Count {
         let mut count = Count::default();
-        for target in groups.iter().flat_map(|group| &group.targets) {
-            *match target.preview.action {
+        let targets = report.groups.iter().flat_map(|group| &group.targets).map(|target| target.preview.action);
+        for action in targets.chain(report.directories.iter().map(|directory| directory.action)) {
+            *match action {
                 Action::Create => &mut count.create,
                 Action::Update => &mut count.update,
                 Action::Repair => &mut count.repair,
+                Action::Remove => &mut count.remove,
                 Action::Print => &mut count.print,
                 Action::Keep => &mut count.unchanged,
             } += 1;
@@ -73,9 +76,9 @@ impl Count {
         count
     }
 
-    /// Targets on disk that would change.
+    /// What on disk would change.
     fn changes(self) -> usize {
-        self.create + self.update + self.repair
+        self.create + self.update + self.repair + self.remove
     }
 }
 
@@ -108,14 +111,21 @@ const GREEN: &str = "32";
 const CYAN: &str = "36";
 const PLAIN: &str = "0";
 
-fn text(groups: &[GroupReport], count: Count, paint: Paint) -> String {
+fn text(report: &Report, count: Count, paint: Paint) -> String {
     let mut out = String::new();
-    for group in groups {
+    for directory in report.directories.iter().filter(|directory| directory.action != Action::Keep) {
+        let attributes = attributes(directory.before, Some(directory.after));
+        // A path that ends so is no file's.
+        let path = directory.path.display();
+        paint.line(&mut out, BOLD, &format!("{} {path}/{attributes}", action(directory.action)));
+    }
+    for group in &report.groups {
         for target in &group.targets {
             if target.preview.action == Action::Keep {
                 continue;
             }
-            let line = format!("{} {}{}", action(target.preview.action), target.preview.target, attributes(target));
+            let attributes = attributes(target.preview.before, target.preview.after);
+            let line = format!("{} {}{attributes}", action(target.preview.action), target.preview.target);
             paint.line(&mut out, BOLD, &line);
             if let Some(diff) = &target.diff {
                 diff_text(&mut out, target, diff, paint);
@@ -136,10 +146,13 @@ fn text(groups: &[GroupReport], count: Count, paint: Paint) -> String {
             let _ = writeln!(out, "verify of `{}`: `{what}` within {within:?}", group.name);
         }
     }
-    let Count { create, update, repair, unchanged, .. } = count;
+    let Count { create, update, repair, remove, unchanged, .. } = count;
     let _ = match count.changes() {
         0 => writeln!(out, "nothing would change, {unchanged} unchanged"),
-        _ => writeln!(out, "{create} to create, {update} to update, {repair} to repair, {unchanged} unchanged"),
+        _ => writeln!(
+            out,
+            "{create} to create, {update} to update, {repair} to repair, {remove} to remove, {unchanged} unchanged"
+        ),
     };
     out
 }
@@ -149,6 +162,7 @@ fn action(action: Action) -> &'static str {
         Action::Create => "create",
         Action::Update => "update",
         Action::Repair => "repair",
+        Action::Remove => "remove",
         Action::Print => "print",
         Action::Keep => "unchanged",
     }
@@ -163,8 +177,7 @@ fn owner(attributes: Attributes) -> String {
 }
 
 /// ` (mode 0600 → 0644, owner 0:0 → 100:101)`: what differs; of a new file what it gets.
-fn attributes(target: &TargetReport) -> String {
-    let (before, after) = (target.preview.before, target.preview.after);
+fn attributes(before: Option<Attributes>, after: Option<Attributes>) -> String {
     let Some(after) = after else { return String::new() };
     let changed = |name: &str, of: fn(Attributes) -> String| match before.map(of) {
         Some(before) if before == of(after) => None,
@@ -182,6 +195,7 @@ fn diff_text(out: &mut String, target: &TargetReport, diff: &Diff, paint: Paint)
     let mut head = vec![format!("diff --git a/{path} b/{path}")];
     match (target.preview.before, target.preview.after) {
         (None, Some(after)) => head.push(format!("new file mode 10{}", mode(after))),
+        (Some(before), None) => head.push(format!("deleted file mode 10{}", mode(before))),
         (Some(before), Some(after)) if before.mode != after.mode => {
             head.push(format!("old mode 10{}", mode(before)));
             head.push(format!("new mode 10{}", mode(after)));
@@ -189,15 +203,16 @@ fn diff_text(out: &mut String, target: &TargetReport, diff: &Diff, paint: Paint)
         _ => {}
     }
     let old = if target.preview.before.is_none() { "/dev/null".to_owned() } else { format!("a/{path}") };
+    let new = if target.preview.after.is_none() { "/dev/null".to_owned() } else { format!("b/{path}") };
     let lines = match diff {
         Diff::Lines { lines, .. } => {
             if !lines.is_empty() {
-                head.extend([format!("--- {old}"), format!("+++ b/{path}")]);
+                head.extend([format!("--- {old}"), format!("+++ {new}")]);
             }
             lines.as_slice()
         }
         Diff::Opaque(why) => {
-            head.push(format!("Binary files {old} and b/{path} differ ({why})"));
+            head.push(format!("Binary files {old} and {new} differ ({why})"));
             &[]
         }
     };
@@ -221,7 +236,16 @@ struct Document<'a> {
     version: u8,
     changes: bool,
     summary: Count,
+    directories: Vec<DirDocument>,
     groups: Vec<GroupDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct DirDocument {
+    path: String,
+    action: &'static str,
+    mode: BeforeAfter,
+    owner: BeforeAfter,
 }
 
 #[derive(Serialize)]
@@ -251,6 +275,12 @@ struct BeforeAfter {
     after: Option<String>,
 }
 
+impl BeforeAfter {
+    fn of(before: Option<Attributes>, after: Option<Attributes>, of: fn(Attributes) -> String) -> BeforeAfter {
+        BeforeAfter { before: before.map(of), after: after.map(of) }
+    }
+}
+
 #[derive(Serialize)]
 struct CheckDocument<'a> {
     command: &'a [String],
@@ -274,12 +304,23 @@ enum VerifyDocument<'a> {
     Run { command: &'a [String], within_seconds: f64 },
 }
 
-fn json(groups: &[GroupReport], count: Count) -> anyhow::Result<String> {
-    let groups = groups.iter().map(group_document).collect();
-    let document = Document { version: 1, changes: count.changes() > 0, summary: count, groups };
+fn json(report: &Report, count: Count) -> anyhow::Result<String> {
+    let groups = report.groups.iter().map(group_document).collect();
+    let directories = report.directories.iter().map(dir_document).collect();
+    let document = Document { version: 1, changes: count.changes() > 0, summary: count, directories, groups };
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     Ok(text)
+}
+
+fn dir_document(directory: &DirPreview) -> DirDocument {
+    let (before, after) = (directory.before, Some(directory.after));
+    DirDocument {
+        path: directory.path.to_string_lossy().into_owned(),
+        action: action(directory.action),
+        mode: BeforeAfter::of(before, after, mode),
+        owner: BeforeAfter::of(before, after, owner),
+    }
 }
 
 fn group_document(group: &GroupReport) -> GroupDocument<'_> {
@@ -316,8 +357,7 @@ fn group_document(group: &GroupReport) -> GroupDocument<'_> {
 
 fn target_document(target: &TargetReport) -> TargetDocument<'_> {
     let preview = &target.preview;
-    let both =
-        |of: fn(Attributes) -> String| BeforeAfter { before: preview.before.map(of), after: preview.after.map(of) };
+    let both = |of| BeforeAfter::of(preview.before, preview.after, of);
     let diff = target.diff.as_ref().map(|diff| {
         let mut text = String::new();
         diff_text(&mut text, target, diff, Paint::Plain);

@@ -20,6 +20,7 @@ use crate::log;
 use crate::os::environ::{self, Environment};
 use crate::os::inherited::{self, Inherited};
 use crate::os::passwd::Account;
+use crate::worker::injection::Injected;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -130,20 +131,20 @@ fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
 /// Whether the configuration, read anew, has mistakes: its files, its templates, what they lack.
 fn check_anew(call: &Call<'_>) -> Result<(), Failure> {
     let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
-    crate::worker::relations::load_engine(&plan).map(drop)
+    crate::worker::relations::is_workable(&plan, call.mode == Mode::Run)
 }
 
-/// Everything that init needs to run a process, looked up.
-pub fn process_spec(process: &ProcessPlan, plan: &Plan) -> Result<ProcessSpec, Failure> {
+/// Everything that init needs to run a process, looked up; `injected` is what it is started with beyond what proem inherited.
+pub fn process_spec(process: &ProcessPlan, plan: &Plan, injected: &Injected) -> Result<ProcessSpec, Failure> {
     let account = match &process.user {
         Some(user) => Some(crate::os::passwd::lookup(user).map_err(|complaint| complaint.exit(Exit::CONFIG))?),
         None => None,
     };
     let home = account.as_ref().map(|account| account.home.as_bytes());
-    let env = config::environment::for_process(plan, process, home, &environ::raw());
+    let env = config::environment::for_process(plan, process, home, &environ::raw(), &injected.env);
     Ok(ProcessSpec {
         name: process.name.clone(),
-        argv: process.command.iter().map(|item| OsString::from(item).into_vec()).collect(),
+        argv: injected.argv.iter().map(|item| OsString::from(item).into_vec()).collect(),
         env,
         user: account.and_then(|account| credentials(process.user.as_deref().unwrap_or_default(), account)),
         workdir: process.workdir.as_ref().map(|dir| OsString::from(dir).into_vec()),

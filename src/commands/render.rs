@@ -30,7 +30,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     }
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
     match worker::run(&plan, mode, None, Surroundings::default()) {
-        Ended::Done | Ended::InitGone | Ended::Renew => Ok(Exit::OK),
+        Ended::Done(_) | Ended::InitGone | Ended::Renew => Ok(Exit::OK),
         Ended::Signal(signal) => Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => Err(failure.into()),
     }

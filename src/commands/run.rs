@@ -6,6 +6,7 @@ use crate::error::{Failure, reason};
 use crate::exit::Exit;
 use crate::link::{ProcessSpec, ToInit};
 use crate::worker::control::{Control, Init};
+use crate::worker::injection::Injected;
 use crate::worker::{self, Ended, Surroundings};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
@@ -29,7 +30,7 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
 fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
     let plan = super::plan(call)?;
     let main = plan.processes.first().ok_or_else(|| Failure::new(Exit::USAGE, "no command to run"))?;
-    super::process_spec(main, &plan)
+    super::process_spec(main, &plan, &Injected::as_written(main))
 }
 
 /// The whole life of a worker, in its own process.
@@ -56,7 +57,7 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
         Err(failure) => Ended::Failed(failure),
     };
     match ended {
-        Ended::Done => {
+        Ended::Done(_) => {
             control.tell(&ToInit::Finished);
             Exit::OK
         }

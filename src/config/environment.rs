@@ -6,7 +6,7 @@ use super::plan::{Plan, ProcessPlan};
 use crate::nearest::nearest;
 use crate::os::environ::{Environment, split};
 use crate::source::kind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -61,9 +61,16 @@ fn is_ours(name: &[u8]) -> bool {
 }
 
 /// The environment that a process gets: without proem's own options and without the credentials of the sources that
-/// are used, except what `env_keep` lists; with `HOME` set when it runs as another user (`home`: that user's, from
-/// /etc/passwd). Order, and bytes that are not UTF-8, are kept.
-pub fn for_process(plan: &Plan, process: &ProcessPlan, home: Option<&[u8]>, environ: &[Vec<u8>]) -> Vec<Vec<u8>> {
+/// are used, except what `env_keep` lists (all but that where it is `pristine`); with `HOME` set when it runs as another user
+/// (`home`: that user's, from /etc/passwd). Order, and bytes that are not UTF-8, are kept. `own` variables come last, of the
+/// same name the later, and in the place of any other.
+pub fn for_process(
+    plan: &Plan,
+    process: &ProcessPlan,
+    home: Option<&[u8]>,
+    environ: &[Vec<u8>],
+    own: &[(Vec<u8>, Vec<u8>)],
+) -> Vec<Vec<u8>> {
     let mut hidden: BTreeSet<Vec<u8>> = hidden(plan, environ).into_iter().map(OsString::into_vec).collect();
     for kept in &process.env_keep {
         hidden.remove(kept.as_bytes());
@@ -73,12 +80,20 @@ pub fn for_process(plan: &Plan, process: &ProcessPlan, home: Option<&[u8]>, envi
         .filter(|entry| {
             let (name, _) = split(entry);
             let replaced = home.is_some() && name == b"HOME";
-            !replaced && !hidden.contains(name)
+            let kept = !process.env.pristine || process.env_keep.iter().any(|kept| kept.as_bytes() == name);
+            !replaced && kept && !hidden.contains(name)
         })
         .cloned()
         .collect();
     if let Some(home) = home {
         passed.push([b"HOME=", home].concat());
+    }
+    if !own.is_empty() {
+        let last: BTreeMap<&[u8], usize> =
+            own.iter().enumerate().map(|(at, (name, _))| (name.as_slice(), at)).collect();
+        passed.retain(|entry| !last.contains_key(split(entry).0));
+        let counts = own.iter().enumerate().filter(|(at, (name, _))| last.get(name.as_slice()) == Some(at));
+        passed.extend(counts.map(|(_, (name, value))| [name, b"=".as_slice(), value].concat()));
     }
     passed
 }
@@ -113,14 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn own_variables_replace_inherited_ones_and_pristine_leaves_these_out() {
+        let environ = [b"A=1".to_vec(), b"B=1".to_vec(), b"PROEM_LOG=x".to_vec(), b"A=2".to_vec()];
+        let mut plan = plan(&["B"]);
+        let own = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let all = [own("A", "3"), own("HOME", "/x"), own("A", "4")];
+        let lines = |plan: &Plan| for_process(plan, &plan.processes[0], Some(b"/home/app"), &environ, &all);
+        assert_eq!(lines(&plan), [b"B=1".to_vec(), b"HOME=/x".to_vec(), b"A=4".to_vec()]);
+        plan.processes[0].env.pristine = true;
+        assert_eq!(lines(&plan), [b"B=1".to_vec(), b"HOME=/x".to_vec(), b"A=4".to_vec()]);
+        plan.processes[0].env_keep.clear();
+        assert_eq!(lines(&plan), [b"HOME=/x".to_vec(), b"A=4".to_vec()]);
+        assert_eq!(for_process(&plan, &plan.processes[0], None, &environ, &[]), [] as [Vec<u8>; 0]);
+    }
+
+    #[test]
     fn our_options_are_not_passed_on_and_bytes_are_kept() {
         let environ =
             [b"PROEM_WAIT=1s".to_vec(), b"A=\xff\n".to_vec(), b"HOME=/root".to_vec(), b"PROEM_LOG=x".to_vec()];
         let plan = plan(&["PROEM_LOG"]);
         let process = &plan.processes[0];
-        assert_eq!(for_process(&plan, process, None, &environ), environ[1..]);
+        assert_eq!(for_process(&plan, process, None, &environ, &[]), environ[1..]);
         assert_eq!(
-            for_process(&plan, process, Some(b"/home/app"), &environ),
+            for_process(&plan, process, Some(b"/home/app"), &environ, &[]),
             [b"A=\xff\n".to_vec(), b"PROEM_LOG=x".to_vec(), b"HOME=/home/app".to_vec()]
         );
     }

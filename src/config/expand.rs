@@ -32,6 +32,29 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, Complaint
     Ok(out)
 }
 
+/// The text of a template: `$${` is a literal `${` as everywhere, and a reference is a mistake. A `$` right before `{{` or
+/// `{%` is one.
+pub fn without_references(text: &str) -> Result<String, Complaint> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        let literal = before.strip_suffix('$');
+        if literal.is_none() && !after.starts_with(['{', '%']) {
+            let inside = after.split('}').next().unwrap_or_default();
+            let name = inside.split(":-").next().unwrap_or_default();
+            return Err(Complaint::new(format!("`${{{inside}}}` in a template")).hint(format!(
+                "a template reads the environment itself: write `{{{{ env.{name} }}}}`; a literal `${{` is written `$${{`"
+            )));
+        }
+        out.push_str(literal.unwrap_or(before));
+        out.push_str("${");
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
 /// Splits at `separator` wherever it is not inside `${…}`, into at most `limit` parts.
 pub fn split_outside(text: &str, separator: char, limit: usize) -> Vec<&str> {
     let mut parts = Vec::new();
@@ -102,6 +125,17 @@ mod tests {
 
     fn environment() -> Environment {
         [("ENV", "prod"), ("EMPTY", ""), ("A", "1")].into_iter().map(|(n, v)| (n.into(), v.into())).collect()
+    }
+
+    #[test]
+    fn nothing_is_expanded_into_a_template() {
+        let ok = |text| without_references(text).unwrap();
+        assert_eq!(ok("a{{ b }}$"), "a{{ b }}$");
+        assert_eq!(ok("$${X}{{ b }}"), "${X}{{ b }}");
+        assert_eq!(ok("${{ price }} ${% if x %}$$"), "${{ price }} ${% if x %}$$");
+        let error = without_references("{{ a }}${HOST:-x}").unwrap_err();
+        assert_eq!(error.message, "`${HOST:-x}` in a template");
+        assert!(error.hint.unwrap().contains("write `{{ env.HOST }}`"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Groups: which templates are published together, with which check and reload, and how often.
 
 use super::known::{self, GROUP};
-use super::plan::{DirectoryPlan, GroupPlan, PrunePlan, ReloadPlan};
+use super::plan::{DirectoryPlan, EnvironmentOf, GroupPlan, Place, ProcessPlan, PrunePlan, ReloadPlan};
 use super::read::Reader;
 use super::reload::{Together, settle};
 use super::templates::{All, Read};
@@ -49,11 +49,35 @@ impl Defaults {
             settle_max: settle_max.map_or(settle.saturating_mul(4), |max| max.max(settle)),
             throttle: THROTTLE,
             splay: together.splay.unwrap_or(self.splay),
+            environment_of: None,
         };
+        group.throttle = together.throttle.unwrap_or_else(|| self.throttle_of(&group));
+        group
+    }
+
+    /// A group whose content is what `process` is started with.
+    pub fn environment(&self, name: String, process: &ProcessPlan, place: Place) -> GroupPlan {
+        let mut group = GroupPlan {
+            name,
+            templates: Vec::new(),
+            prunes: Vec::new(),
+            check: None,
+            reload: process.env.on_change.clone(),
+            verify: None,
+            settle: self.settle,
+            settle_max: self.settle_max.map_or(self.settle.saturating_mul(4), |max| max.max(self.settle)),
+            throttle: THROTTLE,
+            splay: self.splay,
+            environment_of: Some(EnvironmentOf { process: process.name.clone(), place }),
+        };
+        group.throttle = self.throttle_of(&group);
+        group
+    }
+
+    fn throttle_of(&self, group: &GroupPlan) -> Duration {
         let heavy = |reload: &ReloadPlan| matches!(reload, ReloadPlan::Restart { .. } | ReloadPlan::Exit);
         let default = if group.reloads().iter().any(heavy) { THROTTLE_RESTART } else { THROTTLE };
-        group.throttle = together.throttle.or(self.throttle).unwrap_or(default);
-        group
+        self.throttle.unwrap_or(default)
     }
 }
 

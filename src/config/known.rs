@@ -131,6 +131,10 @@ pub const PROCESS: &[Key] = &[
     key("no_new_privs", Shape::Flag),
     key("parent_death_signal", Shape::Signal),
     key("env_keep", Shape::Texts),
+    key("env", Shape::Variables),
+    key("env_from", Shape::EnvFrom),
+    key("pristine", Shape::Flag),
+    key("on_env_change", Shape::Word(&["restart", "exit", "none"])),
     key("kind", Shape::Word(&["sidecar", "setup"])),
     key("essential", Shape::Flag),
     key("after", Shape::Processes),
@@ -163,6 +167,15 @@ pub const ALIVE: &[Key] = &[
     key("every", Shape::Duration),
     key("timeout", Shape::Duration),
     key("failures", Shape::Count(1, 1000)),
+];
+/// Keys of an item of `env_from` that is a table.
+pub const ENV_FROM: &[Key] = &[
+    key("source", Shape::Text),
+    key("prefix", Shape::Any),
+    key("upper", Shape::Flag),
+    key("sanitize", Shape::Flag),
+    key("allow", Shape::Texts),
+    key("deny", Shape::Texts),
 ];
 /// Keys of a `reload` that is a table.
 pub const RELOAD: &[Key] = &[
@@ -292,7 +305,7 @@ mod tests {
         assert_eq!(keys("Templates").collect::<Vec<_>>(), names(&[TEMPLATE, RELOAD, VERIFY].concat()));
         assert_eq!(documented("Groups"), names(GROUP));
         assert_eq!(documented("Directories for processes"), names(DIR));
-        assert_eq!(documented("Process"), names(PROCESS));
+        assert_eq!(documented("Process"), names(&[PROCESS, ENV_FROM].concat()));
         assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL)].concat());
     }
 

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod expand;
 pub mod file;
 mod groups;
+mod injection;
 pub mod known;
 mod listing;
 pub mod options;
@@ -130,7 +131,7 @@ pub struct Understood {
 
 /// The plan and the mistakes, for `check`: what is wrong in one place must not hide what is wrong in another.
 pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path) -> Understood {
-    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new() };
+    let mut reader = Reader { environment, mistakes: Mistakes::default(), processes: Vec::new(), sources: Vec::new() };
     let mut extra = options::Extra::default();
     let mut warnings = Vec::new();
     let only_process = mode.runs() && is_plain(environment);
@@ -145,12 +146,13 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     let stores = sources::stores(reader, &tree);
     let sources = sources::sources(reader, &tree, &stores);
     let replaced = sources::replaced(reader, &tree, &stores, &extra.replaced);
+    reader.sources = sources.iter().map(|source| source.name.clone()).collect();
     let defaults = groups::Defaults::read(reader, &tree);
     // Below another root relative targets are relative to that root.
     let targets = if rendering::out_dir(cli, environment).is_some() { Path::new("/") } else { &directory };
     let places = templates::Places { template_dir: &template_dir, directory: &directory, targets, mode };
     let read = templates::templates(reader, &tree, &extra.templates, &places, &mut warnings);
-    let (groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
+    let (mut groups, directories) = groups::groups(reader, &tree, read, &defaults, mode);
     let argv: &[OsString] = match &cli.command {
         Command::Run { argv, .. } | Command::Exec { argv } => argv,
         _ => &[],
@@ -166,12 +168,13 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
         Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
         _ => processes,
     };
+    injection::groups(&processes, &defaults, &mut groups);
     let mut plan = Plan {
         wait: reader.duration(&tree, "wait").unwrap_or(Duration::from_mins(1)),
         state_dir: reader.text(&tree, "state_dir").map(absolute),
         control: match reader.text(&tree, "control").as_deref() {
             None => ControlPlan::Usual,
-            Some("none") => ControlPlan::Off,
+            Some(NO_CONTROL) => ControlPlan::Off,
             Some(path) => ControlPlan::At(absolute(path.to_owned())),
         },
         listen: reader.address(&tree, "listen"),
@@ -273,13 +276,22 @@ fn no_command() -> Complaint {
     )
 }
 
-/// Whether there is anything for a worker to do: a template, a source, something to wait for, or a configuration file.
+/// Whether there is anything for a worker to do: a template, a source, something to wait for, a control socket that was asked
+/// for, or a configuration file.
 /// Without, and with `PROEM_PLAIN`, proem is a plain init. Costs two `stat(2)`.
 pub fn needs_worker(cli: &Cli, environment: &Environment) -> bool {
     !is_plain(environment)
-        && (OF_WORKER.iter().any(|option| {
-            !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some()
+        && (OF_WORKER.iter().any(|option| match *option {
+            "control" => asks_for_control(cli, environment),
+            _ => !options::on_command_line(cli, option).is_empty() || options::value(environment, option).is_some(),
         }) || !file::default_files(Path::new(ROOT)).is_empty())
+}
+
+/// A socket that is named keeps the worker to answer; `none` is none.
+fn asks_for_control(cli: &Cli, environment: &Environment) -> bool {
+    let variable = || options::value(environment, "control").and_then(OsStr::to_str);
+    let stated = options::on_command_line(cli, "control").first().copied().or_else(variable);
+    stated.is_some_and(|path| path != NO_CONTROL)
 }
 
 /// `PROEM_PLAIN`: no files, no templates, only the process.
@@ -311,7 +323,10 @@ pub fn probe_timeout(option: Option<&str>, environment: &Environment) -> Result<
 }
 
 /// The options that give the worker something to do.
-const OF_WORKER: [&str; 4] = ["template", "source", "config", "wait-for"];
+const OF_WORKER: [&str; 5] = ["template", "source", "config", "wait-for", "control"];
+
+/// `control` that is no socket.
+const NO_CONTROL: &str = "none";
 
 /// Names of levels.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];

@@ -125,6 +125,17 @@ pub struct GroupPlan {
     pub throttle: Duration,
     /// Restarts and exits wait for a random part of this, so that a fleet does not restart at once.
     pub splay: Duration,
+    /// There are no templates: what is published is what this process is started with, its environment and arguments.
+    pub environment_of: Option<EnvironmentOf>,
+}
+
+/// Whose environment a group publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentOf {
+    /// The process's name.
+    pub process: String,
+    /// Where the first of it that depends on a source was written.
+    pub place: Place,
 }
 
 /// A directory of templates with `prune`: targets whose templates are gone are removed.
@@ -298,6 +309,7 @@ impl GroupPlan {
             settle_max: Duration::ZERO,
             throttle: Duration::ZERO,
             splay: Duration::ZERO,
+            environment_of: None,
         }
     }
 
@@ -312,6 +324,16 @@ impl GroupPlan {
     /// The mistake (exit 78) of a group that uses a watched source and says nothing about a reload: nobody's fleet
     /// restarts by default.
     pub fn unstated_reload(&self, source: &str) -> Complaint {
+        if let Some(EnvironmentOf { process, place: Place(place) }) = &self.environment_of {
+            return Complaint::new(format!(
+                "{place}: what process `{process}` is started with uses the source `{source}`, which can change, and no \
+                 `on_env_change` is stated"
+            ))
+            .hint(format!(
+                "state one below `[process.{process}]`: `on_env_change = \"restart\"` (the process), \"exit\" (the \
+                 container) or \"none\" (it counts from its next start on)"
+            ));
+        }
         let place = self.templates.first().map_or("", |template| template.place.0.as_str());
         Complaint::new(format!(
             "{place}: template `{}` uses the source `{source}`, which can change, and states no reload",
@@ -420,12 +442,85 @@ pub struct AlivePlan {
     pub failures: u32,
 }
 
+/// What a process is started with beyond what proem inherited.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnvPlan {
+    /// Nothing is inherited but what `env_keep` lists.
+    pub pristine: bool,
+    /// Sources each leaf of which is a variable; a later one wins.
+    pub from: Vec<EnvFromPlan>,
+    /// Single variables, in the order written; they win over those of sources.
+    pub set: Vec<VariablePlan>,
+    /// The items of the command that are templates: which, and where they are written.
+    pub items: Vec<(usize, Place)>,
+    /// What follows a change of any of it while the process runs.
+    pub on_change: ReloadChoice,
+}
+
+impl EnvPlan {
+    /// Whether nothing of it depends on a source.
+    pub fn is_fixed(&self) -> bool {
+        self.depends().is_none()
+    }
+
+    /// Where the first of it that depends on a source was written.
+    pub fn depends(&self) -> Option<&Place> {
+        let items = self.items.iter().map(|(_, place)| place);
+        let from = self.from.iter().map(|from| &from.place);
+        items.chain(from).chain(self.set.iter().filter_map(|variable| variable.template.as_ref())).next()
+    }
+}
+
+impl std::fmt::Debug for EnvPlan {
+    /// Without values: what was expanded into them may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvPlan")
+            .field("pristine", &self.pristine)
+            .field("from", &self.from)
+            .field("set", &self.set.iter().map(|variable| &variable.name).collect::<Vec<_>>())
+            .field("items", &self.items)
+            .field("on_change", &self.on_change)
+            .finish()
+    }
+}
+
+/// A variable of `env`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VariablePlan {
+    /// Not empty, without `=` and NUL.
+    pub name: String,
+    /// What it is, or the template that gives it.
+    pub value: String,
+    /// It is a template, written here.
+    pub template: Option<Place>,
+}
+
+/// A source each leaf of which becomes a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFromPlan {
+    /// The source's name; it is declared.
+    pub source: String,
+    /// Stands before each name, as it is.
+    pub prefix: String,
+    /// Names become upper-case.
+    pub upper: bool,
+    /// What a shell cannot have in a name becomes `_`.
+    pub sanitize: bool,
+    /// Patterns of the leaves that are taken; `None`: all.
+    pub allow: Option<Vec<String>>,
+    /// Patterns of the leaves that are left out, whatever `allow` says.
+    pub deny: Vec<String>,
+    /// Where it was written.
+    pub place: Place,
+}
+
 /// A process that init runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPlan {
     /// `main` is the one whose end is the container's end.
     pub name: String,
-    /// Program and arguments; not empty. Bytes: what the command line gave need not be UTF-8.
+    /// Program and arguments; not empty (but for `check`). Bytes: what the command line gave need not be UTF-8. Which items
+    /// are templates says `env`.
     pub command: Vec<OsString>,
     /// `name or uid[:gid]` as written.
     pub user: Option<String>,
@@ -453,6 +548,8 @@ pub struct ProcessPlan {
     pub env_keep: Vec<String>,
     /// Where what it writes goes.
     pub log: crate::link::Log,
+    /// Its own environment, and what of its command depends on sources.
+    pub env: EnvPlan,
     /// When it starts, and what its end means.
     pub care: crate::link::Care,
     /// Where its readiness is found out by a probe.

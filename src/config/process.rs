@@ -5,7 +5,7 @@ use super::known::PROCESS_LOGS;
 use super::plan::ProcessPlan;
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Table};
-use super::{Mode, care};
+use super::{Mode, care, injection};
 use crate::link::Log;
 use crate::os::signals;
 use std::collections::BTreeMap;
@@ -25,13 +25,17 @@ pub fn processes(
     let mut declared = reader.named(root, "process");
     care::graph(reader, &declared);
     let main = declared.iter().position(|(name, ..)| *name == "main").map(|index| declared.remove(index));
+    let declares_main = main.is_some();
     let main = main.map_or(&empty, |(_, _, table)| table);
     let mut main = process(reader, "main", main, directory, mode);
     if !argv.is_empty() {
+        // Bytes as they are: what the command line gives is no template.
         main.command = argv.to_vec();
+        main.env.items.clear();
     }
     let mut processes = Vec::new();
-    if !main.command.is_empty() {
+    // What is checked may get its command from the command line that runs it.
+    if !main.command.is_empty() || mode == Mode::Check && declares_main {
         processes.push(main);
     }
     for (name, spot, table) in declared {
@@ -53,10 +57,10 @@ pub fn processes(
 
 fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path, mode: Mode) -> ProcessPlan {
     let care::Said { care, ready, alive } = care::care(reader, name, main);
-    let command = reader.command(main, "command").unwrap_or_default();
+    let (command, env) = injection::injection(reader, name, care.kind, main);
     ProcessPlan {
         name: name.to_owned(),
-        command: command.into_iter().map(OsString::from).collect(),
+        command,
         user: reader.text(main, "user"),
         workdir: reader.text(main, "workdir").map(|path| directory.join(path)),
         umask: reader.octal(main, "umask", 0o777),
@@ -73,6 +77,7 @@ fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path, 
             .map(|names| names.into_iter().map(|(name, _)| name).collect())
             .unwrap_or_default(),
         log: log(reader, name, main, mode),
+        env,
         care,
         ready,
         alive,

@@ -17,6 +17,8 @@ pub struct Reader<'a> {
     pub mistakes: Mistakes,
     /// Names of the processes that are declared.
     pub processes: Vec<String>,
+    /// Names of the sources that there are.
+    pub sources: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -91,6 +93,26 @@ impl Reader<'_> {
                     _ => format!("write it in quotes: `{key} = \"…\"`"),
                 };
                 self.wrong(item.spot, format!("`{key}` is {}, not a string", raw.describe()), hint);
+                None
+            }
+        }
+    }
+
+    /// A string, expanded, or a template, which nothing is expanded into: what a variable holds must not become a part of
+    /// the program that a template is, nor of the excerpt that a message shows. Whether it is a template comes beside it.
+    pub fn template(&mut self, key: &str, item: &Item) -> Option<(String, bool)> {
+        let Raw::Text(text) = &item.raw else { return self.expanded(key, item).map(|(value, _)| (value, false)) };
+        if !text.contains("{{") && !text.contains("{%") {
+            return self.expanded(key, item).map(|(value, _)| (value, false));
+        }
+        match expand::without_references(text) {
+            Ok(text) if text.contains('\0') => {
+                self.mistakes.add(item.spot, Complaint::new(format!("`{key}` holds a NUL character")));
+                None
+            }
+            Ok(text) => Some((text, true)),
+            Err(complaint) => {
+                self.mistakes.add(item.spot, complaint);
                 None
             }
         }
@@ -262,6 +284,16 @@ impl Reader<'_> {
 
     /// A command: program and arguments. A shell line is refused, because no shell runs it.
     pub fn command(&mut self, table: &Table, key: &str) -> Option<Vec<String>> {
+        self.command_of(table, key, |reader, item| reader.expanded(key, item).map(|(value, _)| value))
+    }
+
+    /// The same, each item read by `read`.
+    pub fn command_of(
+        &mut self,
+        table: &Table,
+        key: &str,
+        mut read: impl FnMut(&mut Self, &Item) -> Option<String>,
+    ) -> Option<Vec<String>> {
         let item = table.get(key)?;
         let Raw::List(items) = &item.raw else {
             let message = format!("`{key}` is {}, not a list of program and arguments", item.raw.describe());
@@ -276,8 +308,7 @@ impl Reader<'_> {
             return None;
         };
         let before = items.len();
-        let command: Vec<String> =
-            items.iter().filter_map(|item| self.expanded(key, item).map(|(value, _)| value)).collect();
+        let command: Vec<String> = items.iter().filter_map(|item| read(self, item)).collect();
         if command.len() < before {
             return None;
         }

@@ -2,10 +2,11 @@
 
 use super::Mode;
 use super::options::{flag_of, value};
-use super::plan::{Plan, ReloadChoice, TargetPlan};
+use super::plan::{GroupPlan, Plan, ReloadChoice, TargetPlan, TemplatePlan};
 use crate::cli::{Cli, Command};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
+use crate::nearest::suggestion;
 use crate::os::environ::Environment;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -61,7 +62,10 @@ impl Rendering {
             // The variable may be another command's.
             Some(_) if mode != Mode::DryRun => Format::Text,
             Some(other) => {
-                return Err(usage(&format!("{place}: there is no format `{other}`"), "known: text, json"));
+                return Err(usage(
+                    &format!("{place}: there is no format `{other}`"),
+                    &suggestion(other, &["text", "json"]),
+                ));
             }
         };
         let out_dir = out_dir(cli, environment);
@@ -97,18 +101,37 @@ pub fn below(plan: &mut Plan, dir: &Path) {
         (directory.path, directory.owner) = (inside(dir, &directory.path), None);
     }
     for group in &mut plan.groups {
-        (group.check, group.verify) = (None, None);
-        // What an earlier run made is on the machine.
-        group.prunes.clear();
-        if let ReloadChoice::Stated(reloads) = &mut group.reload {
-            reloads.clear();
-        }
-        for template in &mut group.templates {
-            template.owner = None;
-            if let TargetPlan::File(path) = &mut template.to {
-                *path = inside(dir, path);
-            }
-        }
+        group_below(group, dir);
+    }
+    // They are listed anew when template files come and go.
+    for directory in &mut plan.directories {
+        directory.prune = false;
+        target_below(&mut directory.to, dir);
+        template_below(&mut directory.template, dir);
+        group_below(&mut directory.alone, dir);
+    }
+}
+
+fn group_below(group: &mut GroupPlan, dir: &Path) {
+    (group.check, group.verify) = (None, None);
+    // What an earlier run made is on the machine.
+    group.prunes.clear();
+    if let ReloadChoice::Stated(reloads) = &mut group.reload {
+        reloads.clear();
+    }
+    for template in &mut group.templates {
+        template_below(template, dir);
+    }
+}
+
+fn template_below(template: &mut TemplatePlan, dir: &Path) {
+    template.owner = None;
+    target_below(&mut template.to, dir);
+}
+
+fn target_below(target: &mut TargetPlan, dir: &Path) {
+    if let TargetPlan::File(path) = target {
+        *path = inside(dir, path);
     }
 }
 

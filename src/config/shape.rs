@@ -1,7 +1,7 @@
 //! What the value of a key may be, as far as that can be said without its meaning: the JSON Schema of each shape. What a
 //! shape accepts is what the reader of that shape accepts; `tests/schema.rs` compares the two, value by value.
 
-use super::known::{ALIVE, Key, PROCESS_NAME, READY, RELOAD, VERIFY};
+use super::known::{ALIVE, ENV_FROM, Key, PROCESS_NAME, READY, RELOAD, VERIFY};
 use super::post::OWN_HEADERS;
 use crate::os::{confine, signals};
 use serde_json::{Map, Value, json};
@@ -35,6 +35,12 @@ pub enum Shape {
     Count(u32, u32),
     /// A list of names of processes, or one.
     Processes,
+    /// Variables: text, numbers or booleans by name.
+    Variables,
+    /// Names of sources, or tables that say more, or one.
+    EnvFrom,
+    /// A string.
+    Any,
     /// When a process is ready.
     Ready,
     /// How a process is known to be alive.
@@ -85,6 +91,13 @@ impl Shape {
             Shape::Probe => string(PROBE),
             Shape::Count(least, most) => count(least, most),
             Shape::Processes => one_or_list(&string(PROCESS_NAME.trim_matches(['^', '$']))),
+            Shape::Variables => {
+                let name = json!({ "pattern": "^[^=\\x00]+$" });
+                map(&name, &json!({ "type": ["string", "integer", "boolean"] }))
+            }
+            // A source that is not declared is a mistake that a schema cannot see.
+            Shape::EnvFrom => one_or_list(&any_of(&[Shape::Text.schema(), keys(ENV_FROM, "Process", &["source"])])),
+            Shape::Any => json!({ "type": "string" }),
             Shape::Ready => {
                 let ways = WAYS.map(|way| {
                     let others: Vec<&str> = WAYS.into_iter().filter(|other| *other != way).collect();

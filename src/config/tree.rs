@@ -111,14 +111,14 @@ impl Table {
     }
 
     /// Lays a later tree over this one: sections and what has a name in them merge key by key, and so do the maps
-    /// `rewrite`, `exit_codes` and `limits`; any other value is replaced whole.
+    /// `rewrite`, `exit_codes`, `limits` and `env`; any other value is replaced whole.
     pub fn overlay(&mut self, later: Table) {
         self.overlay_at(later, 0);
     }
 
     fn overlay_at(&mut self, later: Table, depth: u32) {
         for (key, entry) in later.0 {
-            let merges = depth < 2 || matches!(key.as_str(), "rewrite" | "exit_codes" | "limits");
+            let merges = depth < 2 || matches!(key.as_str(), "rewrite" | "exit_codes" | "limits" | "env");
             match self.0.get_mut(&key) {
                 Some(Entry { item: Item { raw: Raw::Table(mine), .. }, .. }) if merges => match entry.item.raw {
                     Raw::Table(theirs) => mine.overlay_at(theirs, depth + 1),

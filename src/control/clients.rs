@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Clients that are served at the same time; more are turned away at once.
 const MAX_CLIENTS: usize = 16;
 /// How long a client may take to say what it wants, and to take the answer.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection with time-outs.
 pub trait Client: Read + Write + Send + 'static {
@@ -53,7 +53,7 @@ pub fn serve<C: Client>(
         let (served, answer) = (clients.clone(), answer.clone());
         let thread = crate::worker::builder("client").spawn(move || {
             // A client that goes away is its own affair.
-            let _ = client.write_within(PATIENCE).and_then(|()| answer(client));
+            let _ = answer(client);
             served.fetch_sub(1, Ordering::Relaxed);
         });
         if thread.is_err() {
@@ -70,11 +70,7 @@ pub fn read_until(client: &mut impl Client, end: &[u8], most: usize) -> io::Resu
     let mut said = Vec::new();
     let mut buffer = [0; 1024];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.read_within(left)?;
+        client.read_within(left(deadline)?)?;
         match client.read(&mut buffer) {
             Ok(0) => return Ok(said),
             Ok(count) => {
@@ -91,4 +87,42 @@ pub fn read_until(client: &mut impl Client, end: &[u8], most: usize) -> io::Resu
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The whole answer, in all within the patience: a client that takes a byte a second does not have it renewed by each.
+pub fn write_all(client: &mut impl Client, mut bytes: &[u8]) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !bytes.is_empty() {
+        client.write_within(left(deadline)?)?;
+        match client.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what a client still sends until it closes, to forget it: `most` bytes of it, in all within the patience.
+pub fn drain(client: &mut impl Client, most: usize) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut buffer = [0; 1024];
+    let mut forgotten = 0;
+    while forgotten < most {
+        client.read_within(left(deadline)?)?;
+        match client.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => forgotten += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What is left until then; an error when nothing is. Never zero, which would mean no limit to the socket.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }

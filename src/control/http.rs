@@ -1,15 +1,17 @@
 //! `/metrics`, `/health` and `/ready` over HTTP: for Prometheus, and for probes that speak nothing else. Off unless
 //! `listen` is set. No keep-alive, no body is read: what asks here asks seldom.
 
-use super::clients::{self, PATIENCE};
+use super::clients;
 use super::server::{Asked, put};
 use super::{Request, Response};
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// The longest head of a request, bytes.
 const MAX_HEAD: usize = 8 << 10;
+/// What is read, to be forgotten, behind the head, bytes.
+const MAX_REST: usize = 64 << 10;
 /// Until an address that is in use, or not there yet, is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// The content type of Prometheus' text format.
@@ -40,12 +42,10 @@ pub fn serve(address: SocketAddr, feed: impl Fn(Asked) -> bool + Send + Sync + '
 fn answer(mut client: TcpStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
     let head = clients::read_until(&mut client, b"\r\n\r\n", MAX_HEAD)?;
     let reply = reply(&String::from_utf8_lossy(&head), feed);
-    client.write_all(&reply)?;
+    clients::write_all(&mut client, &reply)?;
     // Whoever sent more than was read would otherwise lose the answer to a reset.
     client.shutdown(std::net::Shutdown::Write)?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    let _ = io::copy(&mut io::Read::take(&mut client, 64 << 10), &mut io::sink());
-    Ok(())
+    clients::drain(&mut client, MAX_REST)
 }
 
 fn reply(head: &str, feed: &dyn Fn(Asked) -> bool) -> Vec<u8> {

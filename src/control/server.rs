@@ -1,7 +1,7 @@
 //! The serving side of the control socket.
 
 use super::{Envelope, MAX_REQUEST, Request, Response, VERSION, clients};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -82,7 +82,7 @@ fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()
     };
     let mut bytes = serde_json::to_vec(&response).map_err(io::Error::other)?;
     bytes.push(b'\n');
-    client.write_all(&bytes)
+    clients::write_all(&mut client, &bytes)
 }
 
 /// What every version of the protocol begins with.

@@ -33,8 +33,8 @@ pub(super) enum Insist {
 pub(super) struct Is {
     /// Permission bits.
     pub(super) mode: u32,
-    uid: u32,
-    gid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl From<&Metadata> for Is {
@@ -50,7 +50,7 @@ impl From<&FileStat> for Is {
 }
 
 /// User and group ids as stated; `None` for a part that was not.
-pub(super) type Ids = (Option<u32>, Option<u32>);
+pub type Ids = (Option<u32>, Option<u32>);
 
 impl Access {
     /// Stated, else the default owner and the mode that `old` has, else `new`.

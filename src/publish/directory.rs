@@ -5,7 +5,7 @@
 //! directory is nobody's content, and somebody may use it by then.
 
 use super::PublishError;
-use super::access::{Access, Insist, Is};
+use super::access::{Access, Ids, Insist, Is};
 use super::place::{Dir, split};
 use crate::config::plan::DirPlan;
 use crate::error::Complaint;
@@ -34,36 +34,59 @@ impl Access {
 /// Opens a directory; what is missing of it is made so. `asked` is what it is for, in warnings.
 pub(super) fn open_or_make(path: &Path, access: &Access, asked: &Path) -> io::Result<Dir> {
     match Dir::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(descend(path, access, asked)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(descend(path, Missing::Make(access, asked))?),
         other => other,
     }
 }
 
 /// Makes a directory that `[dir]` asks for, with its parents, or repairs its mode and owner: of itself, not of what is in
 /// it. `default_owner` is main's user. The owner that is stated was looked up as `stated`.
-pub fn make(
-    plan: &DirPlan,
-    stated: Option<(Option<u32>, Option<u32>)>,
-    default_owner: Option<(u32, u32)>,
-) -> Result<(), PublishError> {
-    let wanted = |is: Option<Is>| Access::wanted(plan.mode, stated, default_owner, MODE, is);
+pub fn make(plan: &DirPlan, stated: Option<Ids>, default_owner: Option<(u32, u32)>) -> Result<(), PublishError> {
+    let wanted = |is: Option<Is>| wanted(plan, stated, default_owner, is);
     let made = split(&plan.path).map_err(Obstacle::Io).and_then(|(parent, name)| {
         let parents = Access { mode: MODE, of_mode: Insist::Default, ..wanted(None) };
-        let parent = descend(parent, &parents, &plan.path)?;
-        match Found::at(&parent, name)? {
-            Found::Nothing => parent.make(name, &wanted(None), &plan.path).map(drop).map_err(Obstacle::Io),
-            Found::Dir(is) => {
-                let access = wanted(Some(is)).of_directory(is);
+        let parent = descend(parent, Missing::Make(&parents, &plan.path))?;
+        match is_in(&parent, name, &plan.path)? {
+            None => parent.make(name, &wanted(None), &plan.path).map(drop).map_err(Obstacle::Io),
+            Some(is) => {
+                let access = wanted(Some(is));
                 if access.differs(is) {
                     parent.enter(name).and_then(|dir| access.apply(&dir, &plan.path)).map_err(Obstacle::Io)?;
                 }
                 Ok(())
             }
-            Found::Link(_) => Err(Obstacle::Link(plan.path.clone())),
-            Found::Other => Err(Obstacle::NoDirectory(plan.path.clone())),
         }
     });
     made.map_err(|obstacle| obstacle.complaint(&plan.path))
+}
+
+/// What a directory that `[dir]` asks for has now; `None`: it would be made. The errors are those of [`make`] for what is in
+/// its way.
+pub(super) fn find(plan: &DirPlan) -> Result<Option<Is>, PublishError> {
+    let found = split(&plan.path).map_err(Obstacle::Io).and_then(|(parent, name)| {
+        let parent = descend(parent, Missing::Stop)?;
+        is_in(&parent, name, &plan.path)
+    });
+    match found {
+        Err(Obstacle::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map_err(|obstacle| obstacle.complaint(&plan.path)),
+    }
+}
+
+/// What a directory that `[dir]` asks for is to have, where it has `is` now.
+pub(super) fn wanted(plan: &DirPlan, stated: Option<Ids>, default_owner: Option<(u32, u32)>, is: Option<Is>) -> Access {
+    let access = Access::wanted(plan.mode, stated, default_owner, MODE, is);
+    is.map_or(access, |is| access.of_directory(is))
+}
+
+/// The last place of what `[dir]` names.
+fn is_in(parent: &Dir, name: &OsStr, path: &Path) -> Result<Option<Is>, Obstacle> {
+    match Found::at(parent, name)? {
+        Found::Nothing => Ok(None),
+        Found::Dir(is) => Ok(Some(is)),
+        Found::Link(_) => Err(Obstacle::Link(path.to_owned())),
+        Found::Other => Err(Obstacle::NoDirectory(path.to_owned())),
+    }
 }
 
 /// What is in the way of a directory.
@@ -135,9 +158,18 @@ impl Found {
     }
 }
 
-/// Goes down from `/` to an absolute path; what is missing is made. Links are followed by hand, and only those of root or of
+/// What is done about a level that is missing.
+#[derive(Clone, Copy)]
+enum Missing<'a> {
+    /// It is made so, for this.
+    Make(&'a Access, &'a Path),
+    /// It is an error (`ENOENT`).
+    Stop,
+}
+
+/// Goes down from `/` to an absolute path. Links are followed by hand, and only those of root or of
 /// proem's own user (`/var/run`): any other may have been planted to make root give something away.
-fn descend(path: &Path, access: &Access, asked: &Path) -> Result<Dir, Obstacle> {
+fn descend(path: &Path, missing: Missing<'_>) -> Result<Dir, Obstacle> {
     let mut dir = Dir::open(Path::new("/"))?;
     let mut ahead = names(path);
     let mut links = 0;
@@ -147,7 +179,10 @@ fn descend(path: &Path, access: &Access, asked: &Path) -> Result<Dir, Obstacle> 
             continue;
         }
         dir = match Found::at(&dir, &name)? {
-            Found::Nothing => dir.make(&name, access, asked)?,
+            Found::Nothing => match missing {
+                Missing::Make(access, asked) => dir.make(&name, access, asked)?,
+                Missing::Stop => return Err(Obstacle::Io(Errno::ENOENT.into())),
+            },
             Found::Dir(_) => dir.enter(&name)?,
             Found::Link(owner) => {
                 let at = dir.path().join(&name);

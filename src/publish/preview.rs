@@ -1,11 +1,12 @@
 //! What a publish would do, for a dry run. It looks, and writes nothing.
 
-use super::access::Access;
+use super::access::{Access, Ids, Is};
 use super::compare::{Change, Found, open};
 use super::journal::{Phase, Place};
+use super::manifest::{Obsolete, obsolete};
 use super::place::Resolver;
-use super::{Places, PublishError, Rendered, reason};
-use crate::config::plan::{GroupPlan, TargetPlan};
+use super::{Places, PublishError, Rendered, directory, reason};
+use crate::config::plan::{DirPlan, GroupPlan, TargetPlan};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// More of an old content is not read.
 const MAX_LENGTH: u64 = 8 << 20;
 
-/// What would become of a target.
+/// What would become of a target, or of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// There is none yet.
@@ -22,6 +23,8 @@ pub enum Action {
     Update,
     /// Only its mode or owner differs.
     Repair,
+    /// Its template is gone.
+    Remove,
     /// It is standard output.
     Print,
     /// Nothing.
@@ -49,7 +52,7 @@ impl Attributes {
 /// What would become of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
-    /// The template's name.
+    /// The template's name; of what would be removed that of the directory of templates.
     pub template: String,
     /// As configured.
     pub target: TargetPlan,
@@ -57,13 +60,13 @@ pub struct Preview {
     pub action: Action,
     /// What it has now; `None`: it does not exist, or is standard output.
     pub before: Option<Attributes>,
-    /// What it would have; `None` for standard output.
+    /// What it would have; `None` for standard output, and where nothing would be left.
     pub after: Option<Attributes>,
     /// The new content, where it would be written.
     pub content: Option<Vec<u8>>,
 }
 
-/// What publishing `rendered` would do, target by target in the group's order. Formats are checked
+/// What publishing `rendered` would do, target by target in the group's order, removals last. Formats are checked
 /// ([`super::Changes::compare`] says how, and what `default_owner` is); whether a target can be written is not tried.
 pub fn preview(
     group: &GroupPlan,
@@ -71,7 +74,8 @@ pub fn preview(
     default_owner: Option<(u32, u32)>,
     places: &Places<'_>,
 ) -> Result<Vec<Preview>, PublishError> {
-    let found = Found::of(rendered, default_owner, places, &mut Resolver::default())?;
+    let mut resolver = Resolver::default();
+    let found = Found::of(rendered, default_owner, places, &mut resolver)?;
     let Found { mut files, repairs, mut stdout, .. } = found;
     let mut previews = Vec::with_capacity(group.templates.len());
     for template in &group.templates {
@@ -96,7 +100,54 @@ pub fn preview(
         let (template, target) = (template.name.clone(), template.to.clone());
         previews.push(Preview { template, target, action, before, after, content });
     }
+    for prune in &group.prunes {
+        let removal = |Obsolete { asked, .. }: Obsolete| Preview {
+            template: prune.name.clone(),
+            action: Action::Remove,
+            before: attributes(&asked),
+            after: None,
+            content: None,
+            target: TargetPlan::File(asked),
+        };
+        previews.extend(obsolete(prune, places.state_dir, &mut resolver).into_iter().map(removal));
+    }
     Ok(previews)
+}
+
+/// What would become of a directory that `[dir]` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirPreview {
+    /// As configured.
+    pub path: PathBuf,
+    /// [`Action::Create`], [`Action::Repair`] or [`Action::Keep`].
+    pub action: Action,
+    /// What it has now; `None`: it does not exist.
+    pub before: Option<Attributes>,
+    /// What it would have.
+    pub after: Attributes,
+}
+
+/// What [`super::make_directory`] would do, with the same arguments and the same errors for what is in the way.
+pub fn preview_directory(
+    plan: &DirPlan,
+    stated: Option<Ids>,
+    default_owner: Option<(u32, u32)>,
+) -> Result<DirPreview, PublishError> {
+    let is = directory::find(plan)?;
+    let wanted = directory::wanted(plan, stated, default_owner, is);
+    let action = match is {
+        None => Action::Create,
+        Some(is) if wanted.differs(is) => Action::Repair,
+        Some(_) => Action::Keep,
+    };
+    let before = is.map(Attributes::from);
+    Ok(DirPreview { path: plan.path.clone(), action, before, after: wanted.over(before) })
+}
+
+impl From<Is> for Attributes {
+    fn from(is: Is) -> Attributes {
+        Attributes { mode: is.mode, uid: is.uid, gid: is.gid }
+    }
 }
 
 fn attributes(path: &Path) -> Option<Attributes> {

@@ -45,6 +45,7 @@ fn group(templates: Vec<TemplatePlan>, check: Option<&[&str]>) -> GroupPlan {
         settle_max: Duration::ZERO,
         throttle: Duration::ZERO,
         splay: Duration::ZERO,
+        environment_of: None,
     }
 }
 

@@ -128,8 +128,28 @@ fn plain(text: &str) -> Option<tera::Tera> {
     tera.add_raw_template("t", text).ok().map(|()| tera)
 }
 
+/// 400, or as many as PROPTEST_CASES says.
+fn cases() -> ProptestConfig {
+    let more = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(more.unwrap_or(400))
+}
+
+#[test]
+fn an_attribute_may_have_a_keyword_for_a_name() {
+    for name in ["not", "in", "is", "if", "else", "and", "or", "for"] {
+        let component =
+            format!("{{% component c({name} = 1, ...rest) %}}[{{{{ rest | length }}}}]{{% endcomponent c %}}");
+        for call in ["{{ <c NAME /> }}", "{{ <c  x NAME y=\"1\" /> }}", "{% <c  NAME  x=\"1\"> %}{% </c> %}"] {
+            let text = format!("{component}{}", call.replace("NAME", name));
+            assert_eq!(plain(&text).is_some(), engine(&text).is_some(), "{text}");
+        }
+    }
+    let text = "{% component c(x) %}{% endcomponent c %}{% <c not x=\"1\"> %}{% </c> %}";
+    assert!(plain(text).is_some() && engine(text).is_some());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases())]
 
     #[test]
     fn the_same_text_comes_out(text in template()) {

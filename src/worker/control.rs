@@ -25,6 +25,8 @@ pub struct Welcome {
     pub owed: Vec<String>,
     /// Processes that are held.
     pub held: Vec<String>,
+    /// Fingerprints of what init knows of the processes.
+    pub specs: std::collections::BTreeMap<String, u64>,
 }
 
 /// Finds out whether the configuration, read anew, has mistakes.
@@ -72,7 +74,9 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, owed, held } => Some((Welcome { started, owed, held }, reader)),
+            ToWorker::Welcome { started, owed, held, specs } => {
+                Some((Welcome { started, owed, held, specs: specs.into_iter().collect() }, reader))
+            }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }
     }

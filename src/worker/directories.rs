@@ -4,6 +4,7 @@ use super::publishing::{owner_ids, user_of};
 use super::{Mode, Worker};
 use crate::error::Failure;
 use crate::publish::make_directory;
+use crate::publish::preview::preview_directory;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,19 +19,23 @@ pub(super) enum When {
 
 impl Worker<'_> {
     /// Makes what is missing and repairs what has drifted. Once main runs a failure is only told of: it has run on what
-    /// there is.
+    /// there is. A dry run looks what that would be.
     pub(super) fn make_directories(&mut self, when: When, now: Instant) -> Result<(), Failure> {
         let plan = Rc::clone(&self.plan);
-        if self.mode == Mode::DryRun {
-            return Ok(());
-        }
+        self.looked_at.clear();
         for directory in &plan.dirs {
             let stated = match directory.owner.as_ref().map(owner_ids).transpose() {
                 Err(_) if when == When::First && !self.started => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
             let default_owner = || user_of(plan.processes.iter().find(|process| process.name == "main")?);
-            let made = stated.and_then(|stated| Ok(make_directory(directory, stated, default_owner())?));
+            let made = stated.and_then(|stated| {
+                if self.mode == Mode::DryRun {
+                    self.looked_at.push(preview_directory(directory, stated, default_owner())?);
+                    return Ok(());
+                }
+                Ok(make_directory(directory, stated, default_owner())?)
+            });
             match made {
                 Ok(()) => {}
                 Err(failure) if self.started => self.complain(&failure.complaints, now),

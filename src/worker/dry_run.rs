@@ -3,14 +3,23 @@
 use super::publishing::{Problem, owner_ids};
 use super::reveal::{Line, Reveal, lines};
 use super::{Ended, Mode, Surroundings, Worker};
-use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, TargetPlan, VerifyPlan, VerifyWhat};
+use crate::config::plan::{CheckPlan, Plan, PostPlan, ReloadPlan, SourcePlan, TargetPlan, VerifyPlan, VerifyWhat};
 use crate::os::environ;
-use crate::publish::preview::{Action, Attributes, Left, Preview, Shown, left_behind, preview};
+use crate::publish::preview::{Action, Attributes, DirPreview, Left, Preview, Shown, left_behind, preview};
 use crate::publish::{Places, Present, Rendered};
 use crate::source::layers::State;
 use crate::source::secrets::{Hide, Known, is_private_key, masked, sounds_secret};
 use crate::template::Context;
 use std::path::{Path, PathBuf};
+
+/// What publishing a plan would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The directories that the plan asks for, by path.
+    pub directories: Vec<DirPreview>,
+    /// In the plan's order.
+    pub groups: Vec<GroupReport>,
+}
 
 /// What publishing a group would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +28,7 @@ pub struct GroupReport {
     pub name: String,
     /// What an earlier publish left behind, and the journal that tells of it.
     pub left: Option<(Left, PathBuf)>,
-    /// In the order of its templates.
+    /// In the order of its templates, then those without one.
     pub targets: Vec<TargetReport>,
     /// The check that would run; without secrets.
     pub check: Option<CheckPlan>,
@@ -62,14 +71,14 @@ pub(super) struct Look {
 
 /// Looks what publishing a plan would do: sources are read and waited for as by `render`, and nothing is written or run.
 /// The report is empty unless the loop is done.
-pub fn run(plan: &Plan, diff: bool) -> (Ended, Vec<GroupReport>) {
+pub fn run(plan: &Plan, diff: bool) -> (Ended, Report) {
     let mut worker = match Worker::new(plan, Mode::DryRun, None, Surroundings::default()) {
         Ok(worker) => worker,
-        Err(failure) => return (Ended::Failed(failure), Vec::new()),
+        Err(failure) => return (Ended::Failed(failure), Report::default()),
     };
     let ended = worker.serve();
     let ended = worker.last_signal().unwrap_or(ended);
-    let report = if matches!(ended, Ended::Done) { worker.report(diff) } else { Vec::new() };
+    let report = if matches!(ended, Ended::Done(_)) { worker.report(diff) } else { Report::default() };
     (ended, report)
 }
 
@@ -87,6 +96,9 @@ impl Worker<'_> {
 
     /// How much of a target may be shown. To find out what of it depends on secrets it is rendered once more, without them.
     fn reveal(&self, index: usize, at: usize, preview: &Preview) -> Reveal {
+        if preview.action == Action::Remove {
+            return self.reveal_removed(preview);
+        }
         let Some(Ok(new)) = preview.content.as_deref().map(std::str::from_utf8) else { return Reveal::Nothing };
         let private = [preview.before, preview.after].into_iter().flatten().any(Attributes::is_private)
             || is_private_key(new)
@@ -114,6 +126,27 @@ impl Worker<'_> {
             // It cannot be rendered without them.
             Err(_) => Reveal::Nothing,
         }
+    }
+
+    /// How much of a target without a template may be shown. Nobody knows what that used: where a source of the plan may hold
+    /// secrets, it may have been that one.
+    fn reveal_removed(&self, preview: &Preview) -> Reveal {
+        let private = preview.before.is_none_or(Attributes::is_private)
+            || !matches!(&preview.target, TargetPlan::File(path)
+                if matches!(Shown::in_place(path), Shown::Text(old) if !is_private_key(&old)));
+        let may_hold_secrets =
+            |declared: &SourcePlan| match self.sources.iter().position(|one| one.name == declared.name) {
+                Some(source) => !matches!(self.layers.snapshot(source), State::Ready { secret: false, .. }),
+                // No template that is left uses it: it was not read. Of the environment what sounds secret is known anyway.
+                None => declared.layers.iter().any(|layer| match layer.uri.scheme.as_str() {
+                    "container" => false,
+                    "env" => layer.uri.option("files").is_some(),
+                    _ => true,
+                }),
+            };
+        let used = (0..self.sources.len()).map(|source| &self.sources[source]);
+        let hide = private || self.plan.sources.iter().chain(used).any(may_hold_secrets);
+        if hide { Reveal::Nothing } else { Reveal::All }
     }
 
     /// Which values of a source are not to be shown; `None`: it never holds secrets.
@@ -148,7 +181,7 @@ impl Worker<'_> {
         known
     }
 
-    fn report(&mut self, diff: bool) -> Vec<GroupReport> {
+    fn report(&mut self, diff: bool) -> Report {
         let known = self.known();
         let looks = std::mem::take(&mut self.looks);
         let report = |(index, look): (usize, Look)| {
@@ -157,6 +190,7 @@ impl Worker<'_> {
             let targets: Vec<TargetReport> = pairs
                 .map(|(mut preview, reveal)| {
                     let content = preview.content.take();
+                    let content = content.or_else(|| (preview.action == Action::Remove).then(Vec::new));
                     let diff = match (&preview.target, content) {
                         (TargetPlan::File(path), Some(new)) if diff => Some(Diff::of(path, new, &reveal, &known)),
                         _ => None,
@@ -190,7 +224,10 @@ impl Worker<'_> {
             let left = left_behind(plan, self.plan.state_dir.as_deref());
             GroupReport { name: plan.name.clone(), left, targets, check, reloads: reloads.collect(), verify }
         };
-        looks.into_iter().map(report).collect()
+        // A group that only removes, and has nothing to remove, is nobody's concern.
+        let groups = looks.into_iter().map(report).filter(|group| !group.targets.is_empty() || group.left.is_some());
+        let groups = groups.collect();
+        Report { directories: std::mem::take(&mut self.looked_at), groups }
     }
 }
 

@@ -13,11 +13,13 @@ pub mod event;
 pub mod gate;
 pub mod group;
 pub mod health;
+pub mod injection;
 mod metrics;
 pub mod owed;
 mod post;
 mod pruning;
 mod publishing;
+mod quiet;
 pub mod relations;
 pub mod reload;
 pub mod retry;
@@ -30,6 +32,7 @@ mod starting;
 mod status;
 mod templates;
 mod tries;
+pub mod variables;
 mod verifying;
 
 use crate::config::plan::{Plan, SourcePlan};
@@ -38,6 +41,7 @@ use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
 use crate::publish::command::CommandResult;
+use crate::publish::preview::DirPreview;
 use crate::publish::{Committed, Made, Outcome, Recovered};
 use crate::source::driver::{Driver, Update};
 use crate::source::layers::{Applied, Layers, Notice, NoticeKind};
@@ -49,8 +53,10 @@ use event::Event;
 use gate::Gate;
 use group::{Files, Group, Job, Then};
 use health::Processes;
+use injection::Injected;
 use metrics::Counts;
 use owed::Owed;
+use quiet::Quiet;
 use relations::{load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
 use service::Operator;
@@ -59,7 +65,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the loop is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +94,9 @@ impl Mode {
 /// Why the loop ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// Everything is published and nothing can change any more.
-    Done,
+    /// Everything is published and nothing can change any more. What processes are to be started with, where that depends
+    /// on sources and no init was told of it.
+    Done(BTreeMap<String, Injected>),
     /// init is gone.
     InitGone,
     /// The next worker is to read the configuration anew.
@@ -136,6 +143,10 @@ pub struct Worker<'p> {
     /// Probes of the start gate that are not up, with the last reason.
     gate_probes: BTreeMap<usize, Option<Complaint>>,
     processes: Processes,
+    /// What processes are to be started with, until init is told.
+    injected: BTreeMap<String, Injected>,
+    /// Fingerprints of what init knows of the processes.
+    specs: BTreeMap<String, u64>,
     began: Instant,
     counts: Counts,
     /// The control socket, once it is there.
@@ -152,10 +163,12 @@ pub struct Worker<'p> {
     blocked: BTreeMap<usize, Vec<Complaint>>,
     /// What a dry run noted of each group.
     looks: BTreeMap<usize, dry_run::Look>,
+    /// What it noted of directories.
+    looked_at: Vec<DirPreview>,
     /// The signal thread, once it runs.
     listener: Option<signals::Listener>,
-    /// When changed files are read, and at the latest.
-    files_due: Option<(Instant, Instant)>,
+    /// When changed files are read.
+    files: Quiet,
     /// A template file may have changed.
     templates_touched: bool,
     /// Directories with `prune`: what of their targets is in place now and was not noted yet.
@@ -184,7 +197,7 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
                 server.leave();
             }
             let signal = worker.last_signal();
-            if matches!(ended, Ended::Done) {
+            if matches!(ended, Ended::Done(_)) {
                 // Nothing is left that its end would tidy, and main waits for nobody's tidying.
                 std::mem::forget(worker);
                 return signal.unwrap_or(ended);
@@ -253,6 +266,8 @@ impl<'p> Worker<'p> {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
             },
             processes: Processes::default(),
+            injected: BTreeMap::new(),
+            specs: welcome.specs,
             began,
             counts: Counts::default(),
             server: None,
@@ -263,8 +278,9 @@ impl<'p> Worker<'p> {
             gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
             looks: BTreeMap::new(),
+            looked_at: Vec::new(),
             listener: None,
-            files_due: None,
+            files: Quiet::default(),
             templates_touched: false,
             made: BTreeMap::new(),
             started: welcome.started,
@@ -381,7 +397,7 @@ impl<'p> Worker<'p> {
             return Ok(Some(Ended::Failed(failure)));
         }
         self.verify_due(now);
-        Ok(self.nothing_left().then_some(Ended::Done))
+        Ok(self.nothing_left().then(|| Ended::Done(std::mem::take(&mut self.injected))))
     }
 
     /// Nothing can change, nothing is owed, nothing runs. `render --watch` was asked to stay.
@@ -407,12 +423,8 @@ impl<'p> Worker<'p> {
         };
         let now = Instant::now();
         let mut updates = self.driver.due(now);
-        if let Some((_, latest)) = self.files_due.take_if(|(due, _)| *due <= now) {
-            match self.driver.last_event().map(|last| last + FILES_SETTLE) {
-                // Another file of the directory was the first; this one may be half-written.
-                Some(quiet) if now < quiet.min(latest) => self.files_due = Some((quiet.min(latest), latest)),
-                _ => updates.extend(self.driver.files_changed(now)),
-            }
+        if self.files.is_over(self.driver.last_event(), now) {
+            updates.extend(self.driver.files_changed(now));
         }
         for update in updates {
             self.update(update, now);
@@ -434,7 +446,7 @@ impl<'p> Worker<'p> {
         let gate = self.gate.as_ref().filter(|_| !checking).map(|gate| gate.due(self.is_unread()));
         let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
         let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
-        let files = self.files_due.map(|(due, _)| due);
+        let files = self.files.due();
         let verify = self.groups.iter().filter_map(|group| match &group.job {
             Job::Verify(verify) => verify.due(),
             _ => None,
@@ -478,8 +490,7 @@ impl<'p> Worker<'p> {
 
     fn update(&mut self, update: Update, now: Instant) {
         match update {
-            // Who writes a file in place truncates it first: reading at once would publish half of it.
-            Update::Files => self.files_due = Some((now + FILES_SETTLE, now + FILES_SETTLE_MAX)),
+            Update::Files => self.files.begin(now),
             Update::Path(_) => self.templates_touched = true,
             Update::Read(layer, answer) => {
                 if answer.is_err() {
@@ -564,11 +575,6 @@ fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send +
 pub(crate) fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
-
-/// Between the last event in a directory and reading what is there: an editor, a shell's `>` or a copy is done by then.
-const FILES_SETTLE: Duration = Duration::from_millis(50);
-/// A directory that is never quiet (a log beside the sources) is read all the same.
-const FILES_SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;

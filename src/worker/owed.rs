@@ -1,7 +1,7 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
 
 use super::group::{Files, Then};
-use super::relations::concerns;
+use super::relations::{concerns, content};
 use super::reload::{self, Due};
 use super::retry::Retry;
 use super::{Event, Worker, post};
@@ -251,7 +251,9 @@ impl Worker<'_> {
     }
 
     fn exit(&mut self, due: &Due) -> Option<Failure> {
-        let reason = format!("{} changed, and its `reload` is `exit`", self.changed(due).join(", "));
+        let is_file = |group: &&usize| self.plan.groups[**group].environment_of.is_none();
+        let key = if due.groups.iter().any(|group| is_file(&group)) { "reload" } else { "on_env_change" };
+        let reason = format!("{} changed, and its `{key}` is `exit`", self.changed(due).join(", "));
         for group in self.owed.pay(due, self.owed.publishes) {
             self.settled(group);
         }
@@ -271,8 +273,7 @@ impl Worker<'_> {
         let mut changed: Vec<String> = Vec::new();
         for &group in &due.groups {
             let known = &self.groups[group].changed;
-            let all = self.plan.groups[group].templates.iter().map(|template| template.to.to_string());
-            let targets: Vec<String> = if known.is_empty() { all.collect() } else { known.clone() };
+            let targets = if known.is_empty() { content(&self.plan.groups[group]) } else { known.clone() };
             changed.extend(targets.into_iter().filter(|target| !changed.contains(target)).collect::<Vec<_>>());
         }
         changed
@@ -327,6 +328,8 @@ impl Worker<'_> {
         for &group in &due.groups {
             // A publish that has a journal says so itself.
             let said = self.groups[group].committed.as_ref().is_some_and(crate::publish::Committed::is_journaled);
+            // A container that starts anew starts its processes with what is then.
+            let said = said || self.plan.groups[group].environment_of.is_some();
             if !said
                 && self.owed.owes(group)
                 && !std::mem::replace(&mut self.groups[group].remembered, true)

@@ -90,6 +90,9 @@ impl Worker<'_> {
     fn publish(&mut self, index: usize, now: Instant) -> Result<(), Problem> {
         let plan = Rc::clone(&self.plan);
         let group = &plan.groups[index];
+        if let Some(whose) = &group.environment_of {
+            return self.publish_environment(index, &whose.process, now);
+        }
         if self.groups[index].files == Files::Mixed
             && let Some(complaint) = self.unmix(index)?
         {

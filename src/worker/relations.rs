@@ -2,7 +2,10 @@
 //! Read off the plan and the loaded templates; no state.
 
 use super::group::Group;
-use crate::config::plan::{GroupPlan, LayerPlan, Plan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan};
+use super::injection;
+use crate::config::plan::{
+    GroupPlan, LayerPlan, Plan, ProcessPlan, ReloadChoice, ReloadPlan, SourcePlan, TemplatePlan,
+};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::publish::{Outcome, Recovered};
@@ -11,11 +14,41 @@ use std::collections::BTreeSet;
 
 /// Loads every template of a plan, in the order of its groups.
 pub fn load_engine(plan: &Plan) -> Result<Engine, Failure> {
-    let inputs: Vec<Input> = plan.groups.iter().flat_map(|group| &group.templates).map(input).collect();
+    let inputs: Vec<Input> = plan.groups.iter().flat_map(|group| inputs(plan, group)).collect();
     Engine::load(&inputs, &plan.template_dir).map_err(|errors| Failure {
         exit: errors.first().map_or(Exit::DATA, |error| error.exit),
         complaints: errors.into_iter().map(|error| error.complaint).collect(),
     })
+}
+
+/// Whether a worker would come to be with this plan: its templates load, and where sources are watched (`watches`) it is
+/// stated what follows a change.
+pub fn is_workable(plan: &Plan, watches: bool) -> Result<(), Failure> {
+    let engine = load_engine(plan)?;
+    let (sources, groups) = used(plan, &engine, &[]);
+    if watches { reloads_are_stated(plan, &sources, &groups) } else { Ok(()) }
+}
+
+/// The process whose environment a group is.
+fn process_of<'p>(plan: &'p Plan, group: &GroupPlan) -> Option<&'p ProcessPlan> {
+    let whose = group.environment_of.as_ref()?;
+    plan.processes.iter().find(|process| process.name == whose.process)
+}
+
+/// The templates of a group as the engine takes them.
+fn inputs(plan: &Plan, group: &GroupPlan) -> Vec<Input> {
+    match process_of(plan, group) {
+        Some(process) => injection::inputs(process),
+        None => group.templates.iter().map(input).collect(),
+    }
+}
+
+/// What a group makes, for logs and commands: its targets, or whose environment it is.
+pub(super) fn content(group: &GroupPlan) -> Vec<String> {
+    match &group.environment_of {
+        Some(whose) => vec![format!("the environment of `{}`", whose.process)],
+        None => group.templates.iter().map(|template| template.to.to_string()).collect(),
+    }
 }
 
 /// A template as the engine takes it.
@@ -36,12 +69,14 @@ pub(super) fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<So
         .groups
         .iter()
         .map(|group| {
-            let range = next..next + group.templates.len();
+            let range = next..next + inputs(plan, group).len();
             next = range.end;
             range
         })
         .collect();
-    let names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
+    let whole = |group: &GroupPlan| process_of(plan, group).map(injection::sources).unwrap_or_default();
+    let mut names: BTreeSet<String> = (0..next).flat_map(|index| engine.uses(index)).cloned().collect();
+    names.extend(plan.groups.iter().flat_map(whole));
     let is_open = |source: &&SourcePlan| open.iter().any(|open| open.name == source.name);
     let new = plan.sources.iter().filter(|source| names.contains(&source.name) && !is_open(source));
     let sources: Vec<SourcePlan> = open.iter().chain(new).cloned().collect();
@@ -50,7 +85,8 @@ pub(super) fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<So
         .iter()
         .zip(ranges)
         .map(|(plan, range)| {
-            let used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
+            let mut used: BTreeSet<String> = range.clone().flat_map(|index| engine.uses(index)).cloned().collect();
+            used.extend(whole(plan));
             let indexes = (0..sources.len()).filter(|&index| used.contains(&sources[index].name)).collect();
             Group::new(plan, range, indexes)
         })

@@ -2,6 +2,7 @@
 
 use super::directories::When;
 use super::group::Files;
+use super::injection::Injected;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
@@ -210,7 +211,7 @@ impl Worker<'_> {
     /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
     pub(super) fn tell_stop_signals(&self) {
         for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
-            if let Ok(spec) = crate::commands::process_spec(process, &self.plan) {
+            if let Ok(spec) = crate::commands::process_spec(process, &self.plan, &Injected::as_written(process)) {
                 self.control.tell(&ToInit::Process(Box::new(spec)));
             }
         }
@@ -221,9 +222,16 @@ impl Worker<'_> {
         if !self.control.has_init() {
             return Ok(());
         }
-        for process in &self.plan.processes {
-            let spec = crate::commands::process_spec(process, &self.plan)?;
-            self.control.tell(&ToInit::Process(Box::new(spec)));
+        let plan = std::rc::Rc::clone(&self.plan);
+        for process in &plan.processes {
+            let injected = match self.injected.remove(&process.name) {
+                Some(injected) => injected,
+                None if process.env.is_fixed() => Injected::as_written(process),
+                // init has what those before this worker said, until the sources have answered.
+                None => continue,
+            };
+            let spec = crate::commands::process_spec(process, &plan, &injected)?;
+            self.describe(spec);
         }
         if self.started {
             // Those before this worker may have known others.

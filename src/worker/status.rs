@@ -56,6 +56,18 @@ impl Worker<'_> {
             reload_owed: self.owed.owes(index),
             error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
         };
+        if let Some(whose) = &plan.environment_of {
+            return vec![TargetStatus {
+                template: plan.name.clone(),
+                group: plan.name.clone(),
+                target: format!("the environment of `{}`", whose.process),
+                published: group.published.map(|at| seconds(now.saturating_duration_since(at))),
+                in_place: group.done && group.trouble.is_none(),
+                hash: None,
+                reload_owed: self.owed.owes(index),
+                error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
+            }];
+        }
         plan.templates.iter().map(of).collect()
     }
 
@@ -67,6 +79,12 @@ impl Worker<'_> {
         }
         if self.gate.is_some() {
             unready.push("the start is not over".to_owned());
+        }
+        // Until init has described a process (it is asked as soon as somebody may ask here) nobody can say that it is ready.
+        let untold =
+            |name: &str| self.control.has_init() && !self.processes.told().any(|(state, _)| state.name == name);
+        for process in self.plan.processes.iter().filter(|process| untold(&process.name)) {
+            unready.push(format!("process `{}` is waiting", process.name));
         }
         for process in self.processes.states(now) {
             let done = process.state == "ended" && process.last_exit == Some(0);

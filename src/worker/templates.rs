@@ -16,7 +16,7 @@ impl Worker<'_> {
         let is_file = |layer: &LayerPlan| matches!(layer.uri.scheme.as_str(), "file" | "dir");
         let files = self.sources.iter().flat_map(|source| &source.layers).any(is_file);
         if self.mode == Mode::RenderWatch || self.mode.watches() && files {
-            let templates = self.plan.groups.iter().map(|group| group.templates.len()).sum();
+            let templates = self.groups.last().map_or(0, |group| group.templates.end);
             let files = (0..templates).flat_map(|index| self.engine.files(index)).map(Path::to_owned);
             let directories = self.plan.directories.iter().flat_map(DirectoryPlan::directories);
             let paths: BTreeSet<PathBuf> = files.chain(directories).collect();

@@ -64,7 +64,8 @@ impl<'a> Page<'a> {
 
     /// A run with many mistakes: each that says something new.
     fn batch(&mut self, scenario: &Scenario, messages: &[String]) {
-        for message in messages {
+        // A line that counts those above it is none that anybody looks up.
+        for message in messages.iter().filter(|message| !message.ends_with(" reasons, above")) {
             if self.note(message) || messages.len() == 1 {
                 self.heading(heading(message, self.literals));
                 let about =

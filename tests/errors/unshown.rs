@@ -9,11 +9,12 @@ pub struct Reason {
     pub text: String,
     /// Whether they are errors at all: else the page has no place for them.
     pub error: bool,
-    /// File and text.
+    /// File and text; `*` is every text of a file that holds a document, and no message.
     pub literals: Vec<(String, String)>,
 }
 
-/// The list: `# reason` for messages, `#- reason` for what is no message, then `FILE: TEXT`, with `\n` for a line's end.
+/// The list: `# reason` for messages, `#- reason` for what is no message, then `FILE: TEXT`, with `\n` for a line's end,
+/// or `FILE: *`.
 pub fn read(path: &Path) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::new();
     for line in std::fs::read_to_string(path).unwrap().lines().filter(|line| !line.is_empty()) {
@@ -40,14 +41,17 @@ pub fn compare(listed: &[Reason], unshown: &[&Literal]) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_listed = |literal: &Literal| {
         let text = one_line(&literal.text);
-        listed.iter().flat_map(|reason| &reason.literals).any(|(file, other)| *file == literal.file && *other == text)
+        listed
+            .iter()
+            .flat_map(|reason| &reason.literals)
+            .any(|(file, other)| *file == literal.file && (*other == text || other == "*"))
     };
     for literal in unshown.iter().filter(|literal| !is_listed(literal)) {
         let Literal { file, line, text } = literal;
         wrong.push(format!("src/{file}:{line}: no scenario shows this: {}", one_line(text)));
     }
     for (file, text) in listed.iter().flat_map(|reason| &reason.literals) {
-        if !unshown.iter().any(|literal| literal.file == *file && one_line(&literal.text) == *text) {
+        if !unshown.iter().any(|literal| literal.file == *file && (text == "*" || one_line(&literal.text) == *text)) {
             wrong.push(format!("tests/errors/unshown: this is shown, or gone from src/{file}: {text}"));
         }
     }
@@ -58,6 +62,8 @@ pub fn compare(listed: &[Reason], unshown: &[&Literal]) -> Vec<String> {
 pub fn for_users(listed: &[Reason]) -> Vec<(String, Vec<String>)> {
     let reasons = listed.iter().filter(|reason| reason.error);
     reasons
-        .map(|reason| (reason.text.clone(), reason.literals.iter().map(|(_, text)| text.clone()).collect()))
+        .map(|reason| {
+            (reason.text.clone(), reason.literals.iter().map(|(_, text)| text.replace("\\n", "\n")).collect())
+        })
         .collect()
 }

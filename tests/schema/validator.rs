@@ -48,14 +48,17 @@ impl Validator {
                 let name = rule.as_str().and_then(|name| name.strip_prefix("#/$defs/")).unwrap();
                 self.valid(self.root["$defs"].get(name).unwrap_or_else(|| panic!("no {name}")), value)
             }
-            "type" => match rule.as_str().unwrap() {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "integer" => value.is_i64() || value.is_u64(),
-                other => panic!("type {other}"),
-            },
+            "type" => {
+                let is = |kind: &Value| match kind.as_str().unwrap() {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    other => panic!("type {other}"),
+                };
+                rule.as_array().map_or_else(|| is(rule), |kinds| kinds.iter().any(is))
+            }
             "const" => rule == value,
             "enum" => rule.as_array().unwrap().contains(value),
             "not" => !self.valid(rule, value),

@@ -23,8 +23,8 @@ pub struct Fpm {
     folder: tempfile::TempDir,
 }
 
-/// Debian's is called by its version.
-fn program() -> PathBuf {
+/// Where it is; Debian's is called by its version.
+pub fn program() -> PathBuf {
     let found = std::fs::read_dir("/usr/sbin").unwrap().filter_map(Result::ok).map(|entry| entry.path());
     let mut found: Vec<PathBuf> = found.filter(|path| text(path).starts_with("/usr/sbin/php-fpm")).collect();
     found.sort();

@@ -64,8 +64,8 @@ impl Context {
     pub fn busybox(self) -> Context {
         self.copy(Path::new(&which("busybox")), "bin/busybox");
         for name in [
-            "sh", "cat", "echo", "env", "find", "grep", "httpd", "kill", "ls", "nc", "nslookup", "printf", "ps", "sed",
-            "sleep", "sort", "test", "touch", "true", "wget",
+            "sh", "cat", "echo", "env", "find", "grep", "httpd", "kill", "ls", "mkdir", "nc", "nslookup", "pidof",
+            "printf", "ps", "sed", "sleep", "sort", "test", "touch", "true", "wget",
         ] {
             symlink("busybox", self.root().join("bin").join(name)).unwrap();
         }
@@ -152,6 +152,28 @@ pub fn nginx() -> String {
             .image(
                 "ENTRYPOINT [\"/docker-entrypoint.sh\"]\nEXPOSE 80\nSTOPSIGNAL SIGQUIT\nCMD [\"nginx\", \"-g\", \"daemon off;\"]",
             )
+    })
+}
+
+/// Both servers of the `php-nginx` example, not configured: what its `base.Dockerfile` makes.
+pub fn php_nginx() -> String {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    once(&IMAGE, || {
+        let fpm = super::fpm::program();
+        Context::new()
+            .busybox()
+            .program(&which("nginx"), "usr/sbin/nginx")
+            .program(super::text(&fpm), "usr/sbin/php-fpm")
+            // Debian's PHP takes its time zones from here, and does not start without them.
+            .file("usr/share/zoneinfo/zone.tab", 0o644, &super::read(Path::new("/usr/share/zoneinfo/zone.tab")))
+            .directory("/usr/share/zoneinfo/Etc", "usr/share/zoneinfo/Etc")
+            .file("etc/nginx/nginx.conf", 0o644, NGINX_CONF)
+            .file("var/lib/nginx/.keep", 0o644, "")
+            .file("var/log/nginx/.keep", 0o644, "")
+            .file("run/.keep", 0o644, "")
+            .file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nwww-data:x:82:82::/:/bin/false\n")
+            .file("etc/group", 0o644, "root:x:0:\nwww-data:x:82:\n")
+            .image("STOPSIGNAL SIGQUIT\nCMD [\"php-fpm\"]")
     })
 }
 

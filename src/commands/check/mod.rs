@@ -5,23 +5,20 @@ mod report;
 
 use super::Call;
 use crate::cli::Command;
-use crate::config::plan::{LayerPlan, Plan, ReloadChoice, SourcePlan, TemplatePlan};
+use crate::config::plan::{LayerPlan, Plan, ProcessPlan, ReloadChoice, SourcePlan, TemplatePlan};
 use crate::config::{self, Understood};
 use crate::error::{At, Complaint, Failure};
 use crate::exit::Exit;
 use crate::source::driver::{Driver, Update};
 use crate::source::kind;
 use crate::source::layers::{Layers, State};
-use crate::template::{Context, Input, Survey};
-use crate::value::Value;
+use crate::template::{Context, Engine, Input, Survey};
+use crate::worker::injection::{self, Values};
 use crate::{log, worker};
 use report::{Finding, Findings, Kind, Unrendered};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
-
-/// A source's value, and its URI for messages.
-type Values = BTreeMap<String, (Value, String)>;
 
 /// Reports every mistake there is; says what was checked when there is none.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
@@ -68,8 +65,47 @@ fn findings(call: &Call<'_>, understood: Understood) -> Result<Findings, Failure
         found.rendered += 1;
         render(&survey, &inputs, number, template, &context(&uses, &values), &mut found);
     }
+    for process in plan.processes.iter().filter(|process| !process.env.is_fixed()) {
+        environment(process, &plan, names.as_ref(), &values, &mut found);
+    }
     unstated_reloads(call, &plan, &survey, &replaced, &mut found);
     Ok(found)
+}
+
+/// Checks what a process is started with; where all its sources have fixtures, it is put together as it would be.
+fn environment(
+    process: &ProcessPlan,
+    plan: &Plan,
+    names: Option<&BTreeSet<String>>,
+    values: &Values,
+    found: &mut Findings,
+) {
+    let inputs = injection::inputs(process);
+    found.templates += inputs.len();
+    let survey = Survey::new(&inputs, &plan.template_dir, names);
+    for error in &survey.mistakes {
+        found.add(Finding::mistake(Kind::Template, error.complaint.clone(), error.exit));
+    }
+    if !survey.mistakes.is_empty() {
+        return;
+    }
+    let mut uses = injection::sources(process);
+    uses.extend((0..inputs.len()).filter_map(|number| survey.uses(number)).flatten().cloned());
+    let missing: Vec<String> =
+        uses.into_iter().filter(|name| is_source(name, names, plan) && !values.contains_key(name)).collect();
+    if !missing.is_empty() {
+        let template = format!("the environment of `{}`", process.name);
+        found.unrendered.push(Unrendered { template, sources: missing });
+        return;
+    }
+    found.rendered += inputs.len();
+    let complaints = match Engine::load(&inputs, &plan.template_dir) {
+        Ok(engine) => injection::inject(process, &engine, 0, values).err().unwrap_or_default(),
+        Err(errors) => errors.into_iter().map(|error| error.complaint).collect(),
+    };
+    for complaint in complaints {
+        found.add(Finding::mistake(Kind::Value, complaint, Exit::DATA));
+    }
 }
 
 /// A template that cannot be read has no place of its own: then the one is meant where it is declared.
@@ -166,7 +202,7 @@ fn values(fixtures: &[SourcePlan], plan: &Plan, found: &mut Findings) -> Result<
         }
     }
     layers.give_up_optional();
-    let mut values = BTreeMap::new();
+    let mut values = Values::new();
     for (index, source) in fixtures.iter().enumerate() {
         match layers.snapshot(index) {
             State::Ready { value, .. } => {

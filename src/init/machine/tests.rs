@@ -309,7 +309,8 @@ fn held_processes_wait_over_a_workers_death() {
     case.dies(WORKER, libc::SIGKILL);
     case.take();
     case.wait(Duration::from_secs(1));
-    let welcome = ToWorker::Welcome { started: true, owed: vec!["web".into()], held: vec![MAIN.into()] };
+    let specs = vec![(MAIN.into(), spec().fingerprint())];
+    let welcome = ToWorker::Welcome { started: true, owed: vec!["web".into()], held: vec![MAIN.into()], specs };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);

@@ -117,7 +117,12 @@ impl Machine {
         self.worker.state = State::Alive { pid, since: now, kill_at: None };
         let owed = self.worker.owed.iter().cloned().collect();
         let held = self.held.iter().cloned().collect();
-        out.push(Action::Tell(ToWorker::Welcome { started: self.started || self.start_wanted, owed, held }));
+        let specs = self
+            .processes
+            .iter()
+            .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
+        let specs = specs.collect();
+        out.push(Action::Tell(ToWorker::Welcome { started: self.started || self.start_wanted, owed, held, specs }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {

@@ -265,7 +265,11 @@ impl Scanner<'_> {
                 }
                 Kind::Ident => {
                     self.root(token);
-                    strict::attribute(token.start..token.end, self.text, &mut self.out.edits);
+                    // To Tera `not` is a variable here and nowhere else: it cannot be sent through a filter. It is used
+                    // strictly where the component uses its argument.
+                    if self.word(token) != "not" {
+                        strict::attribute(token.start..token.end, self.text, &mut self.out.edits);
+                    }
                 }
                 _ => return Err(NotTera),
             }
