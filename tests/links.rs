@@ -101,7 +101,7 @@ fn mistake(page: &Path, target: &str) -> Option<String> {
     if !path.exists() {
         return Some("there is no such file".to_owned());
     }
-    if anchor.is_empty() || !path.extension().is_some_and(|ending| ending == "md") {
+    if anchor.is_empty() || path.extension().is_none_or(|ending| ending != "md") {
         return None;
     }
     let known = anchors(&std::fs::read_to_string(&path).unwrap());
