@@ -227,8 +227,22 @@ pub struct ProcessSpec {
     pub parent_death_signal: Option<i32>,
     /// In a session of its own instead of a process group, as dumb-init does; the terminal goes with it.
     pub session: bool,
+    /// Where what it writes goes.
+    pub log: Log,
     /// When it starts, and what its end means.
     pub care: Care,
+}
+
+/// Where a process's standard output and error go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Log {
+    /// They are proem's own: nobody is in between.
+    #[default]
+    Inherit,
+    /// To proem's own, each line after the process's name.
+    Prefix,
+    /// To proem's own, each line as a JSON object.
+    Json,
 }
 
 impl ProcessSpec {

@@ -542,8 +542,7 @@ fn render_has_no_process() {
     let failure = case.resolve(&["render", "--watch", "-t", "/a:/b:HUP", "-t", "/c:/d:exit"]).unwrap_err();
     assert_eq!(
         failure.to_string(),
-        "--template: `reload` is `HUP`: `render --watch` runs no process\n  hint: reload by { run = [\"PROGRAM\"] }, \
-         { post = \"http://…\" } or \"none\", or run the process under `proem run`"
+        "--template: `reload` is `HUP`: `render --watch` runs no process\n  hint: a process of another container is told by { signal = \"HUP\", exe = \"/PATH\" }, { post = \"http://…\" } or { touch = \"/PATH\" }; else write { run = [\"PROGRAM\"] } or \"none\", or run the process under `proem run`"
     );
 }
 

@@ -264,6 +264,7 @@ fn spec(argv: &[&str]) -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        log: proem::link::Log::Inherit,
         care: proem::link::Care::default(),
     }
 }

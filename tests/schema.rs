@@ -138,7 +138,7 @@ const VALUES: &[&str] = &[
     r#"{ touch = "/x" }"#,
     r#"{ touch = "x" }"#,
     r#"{ touch = "/x", timeout = "1s" }"#,
-    r#"{ touch = 7 }"#,
+    "{ touch = 7 }",
     "{ fd = 2 }",
     "{ notify = true }",
     r#"{ fd = 3, every = "1s" }"#,

@@ -162,6 +162,7 @@ fn spec(settings: &Settings) -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: settings.parent_death_signal,
         session: settings.session,
+        log: crate::link::Log::Inherit,
         care: crate::link::Care::default(),
     }
 }

@@ -159,6 +159,7 @@ pub fn process_spec(process: &ProcessPlan, plan: &Plan, injected: &Injected) -> 
         confinement: process.confinement.clone(),
         parent_death_signal: process.parent_death_signal,
         session: false,
+        log: process.log,
         care: process.care.clone(),
     })
 }

@@ -146,7 +146,10 @@ pub const PROCESS: &[Key] = &[
     key("when_exhausted", Shape::Word(&["exit", "ignore"])),
     key("stable", Shape::Duration),
     key("drain", Shape::Duration),
+    key("log", Shape::Word(PROCESS_LOGS)),
 ];
+/// Where what a process writes may go.
+pub const PROCESS_LOGS: &[&str] = &["inherit", "prefix", "json"];
 /// Keys that mean nothing for main, whose end is the container's.
 pub const NOT_OF_MAIN: [&str; 7] =
     ["kind", "essential", "restart", "max_restarts", "within", "when_exhausted", "stable"];

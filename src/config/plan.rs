@@ -572,6 +572,8 @@ pub struct ProcessPlan {
     pub parent_death_signal: Option<i32>,
     /// Variables of proem's own that are passed on to the process all the same.
     pub env_keep: Vec<String>,
+    /// Where what it writes goes.
+    pub log: crate::link::Log,
     /// Its own environment, and what of its command depends on sources.
     pub env: EnvPlan,
     /// When it starts, and what its end means.

@@ -1,10 +1,12 @@
 //! `[process.NAME]`, and the command that the command line gives main.
 
 use super::confinement::confinement;
+use super::known::PROCESS_LOGS;
 use super::plan::ProcessPlan;
 use super::read::{Reader, no_signal};
 use super::tree::{Item, Raw, Table};
 use super::{Mode, care, injection};
+use crate::link::Log;
 use crate::os::signals;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,7 +27,7 @@ pub fn processes(
     let main = declared.iter().position(|(name, ..)| *name == "main").map(|index| declared.remove(index));
     let declares_main = main.is_some();
     let main = main.map_or(&empty, |(_, _, table)| table);
-    let mut main = process(reader, "main", main, directory);
+    let mut main = process(reader, "main", main, directory, mode);
     if !argv.is_empty() {
         // Bytes as they are: what the command line gives is no template.
         main.command = argv.to_vec();
@@ -48,12 +50,12 @@ pub fn processes(
         if name.is_empty() || name.contains([':', '/']) || name.chars().any(char::is_control) {
             reader.wrong(spot, format!("process `{name}`: a name has no `:`, `/` or control character"), "rename it");
         }
-        processes.push(process(reader, name, table, directory));
+        processes.push(process(reader, name, table, directory, mode));
     }
     processes
 }
 
-fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path) -> ProcessPlan {
+fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path, mode: Mode) -> ProcessPlan {
     let care::Said { care, ready, alive } = care::care(reader, name, main);
     let (command, env) = injection::injection(reader, name, care.kind, main);
     ProcessPlan {
@@ -74,11 +76,27 @@ fn process(reader: &mut Reader<'_>, name: &str, main: &Table, directory: &Path) 
             .strings(main, "env_keep")
             .map(|names| names.into_iter().map(|(name, _)| name).collect())
             .unwrap_or_default(),
+        log: log(reader, name, main, mode),
         env,
         care,
         ready,
         alive,
     }
+}
+
+fn log(reader: &mut Reader<'_>, name: &str, table: &Table, mode: Mode) -> Log {
+    let said = reader.word(table, "log", PROCESS_LOGS, |word| match word {
+        "inherit" => Some(Log::Inherit),
+        "prefix" => Some(Log::Prefix),
+        "json" => Some(Log::Json),
+        _ => None,
+    });
+    let log = said.unwrap_or_default();
+    if let (Mode::Exec, true, Some(item)) = (mode, log != Log::Inherit, table.get("log")) {
+        let hint = "use `proem run`, or remove it: after `proem exec` no proem is left to take the lines";
+        reader.wrong(item.spot, format!("`log` of process `{name}` with `exec`"), hint);
+    }
+    log
 }
 
 /// The names of the processes that are declared.

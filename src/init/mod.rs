@@ -5,6 +5,7 @@
 //! each signal is or is not forwarded, and which races there are, is in `docs/design/signals.md`.
 
 mod last_word;
+mod logs;
 pub mod machine;
 mod pause;
 mod readiness;

@@ -1,5 +1,6 @@
 //! The shell around the machine: one loop that waits, turns what happened into events and carries the actions out.
 
+use super::logs::Logs;
 use super::machine::{Action, Event, Machine, Target};
 use super::readiness::{self, Offer, Teller, Told};
 use super::terminal::Terminal;
@@ -43,6 +44,8 @@ pub struct Shell<'a, 'w> {
     reserved: Option<Vec<RawFd>>,
     /// Processes that may tell that they are ready.
     tellers: Vec<Teller>,
+    /// Of the processes whose lines are not simply proem's.
+    logs: Logs,
     /// main has been started: init sits in `/` and has closed what it inherited.
     apart: bool,
     /// Where proem was started, for restarts. The path, not a descriptor: that would pin the mount.
@@ -79,6 +82,7 @@ impl<'a, 'w> Shell<'a, 'w> {
             listen_fds,
             reserved: None,
             tellers: Vec::new(),
+            logs: Logs::default(),
             apart: false,
             cwd: None,
             reap_wanted: false,
@@ -105,7 +109,7 @@ impl<'a, 'w> Shell<'a, 'w> {
                 return exit;
             }
             let deadline = self.machine.deadline();
-            let wake_at = [deadline, self.rest_at].into_iter().flatten().min();
+            let wake_at = [deadline, self.rest_at, self.logs.deadline()].into_iter().flatten().min();
             let ready = {
                 let tellers = self.tellers.iter().map(Teller::fd);
                 wait::wait(&self.signals, self.link.as_ref().map(Link::fd), tellers, wake_at)
@@ -122,6 +126,7 @@ impl<'a, 'w> Shell<'a, 'w> {
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 self.feed(Event::Due);
             }
+            self.logs.due(Instant::now());
             if self.rest_at.is_some_and(|at| at <= Instant::now()) {
                 self.rest_at = None;
                 memory::give_back();
@@ -180,6 +185,7 @@ impl<'a, 'w> Shell<'a, 'w> {
     fn reap(&mut self) {
         loop {
             match wait::reap() {
+                Ok((pid, status)) if self.logs.reaped(pid, status, Instant::now()) => {}
                 Ok((pid, status)) => {
                     if !self.machine.knows(pid) && log::enabled(self.orphans) {
                         log::event(self.orphans, &format!("reaped {pid}, an orphan"));
@@ -262,7 +268,15 @@ impl<'a, 'w> Shell<'a, 'w> {
             Action::Unlink => self.link = None,
             Action::Tell(message) => return self.tell(&message),
             Action::Reap => self.reap_wanted = true,
-            Action::Sweep { signal } => sweep::signal_all(signal, &self.machine.groups()),
+            Action::Sweep { signal } => {
+                if signal == libc::SIGKILL {
+                    self.logs.over();
+                }
+                let groups: Vec<i32> = self.machine.groups().into_iter().chain(self.logs.groups()).collect();
+                sweep::signal_all(signal, &groups);
+            }
+            Action::EndLogs => self.logs.end(),
+            Action::Clear => sweep::kill_all_but(&self.logs.groups().collect::<Vec<i32>>(), &self.machine.groups()),
             Action::Log(level, message) => log::event(level, &message),
             Action::LastWord(exit, reason) => last_word(exit, &reason),
             Action::Settle => self.settle(),
@@ -327,11 +341,22 @@ impl<'a, 'w> Shell<'a, 'w> {
         if let Some(signal) = spec.parent_death_signal.filter(|_| !self.apart) {
             confine::tell_parents_death(signal, self.inherited.parent());
         }
-        exec::hand_over_stdio(spec);
+        let outputs = match self.logs.outputs(spec, Instant::now()) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                let error = crate::error::reason(&error);
+                let message = format!("failed to make the pipes for what `{}` writes: {error}", spec.name);
+                return Event::Refused { process, failure: crate::error::Failure::new(Exit::INTERNAL, message) };
+            }
+        };
+        exec::hand_over_stdio(spec, outputs.map_or([0, 1, 2], |[output, error]| [0, output, error]));
         let terminal = self.terminal.filter(|terminal| is_main && terminal.is_ours(self.main_group));
         let mut image = Image::new(spec, self.listen_fds.as_deref().filter(|_| is_main));
         if is_main {
             image.hand_over(self.reserved.as_deref().unwrap_or_default());
+        }
+        if let Some(outputs) = outputs {
+            image.writes_to(outputs);
         }
         if let Some(Offer::Pipe { theirs, number, .. }) = &offer {
             image.speaks_on(theirs.as_raw_fd(), *number);
@@ -340,6 +365,7 @@ impl<'a, 'w> Shell<'a, 'w> {
             Ok(pid) => {
                 crate::debug!("started `{}` as process {pid}", spec.name);
                 drop(image);
+                self.logs.started(&spec.name, pid);
                 self.tellers.retain(|teller| teller.process != process);
                 self.tellers.extend(offer.map(|offer| offer.taken(process, pid)));
                 if is_main {
@@ -374,6 +400,7 @@ impl<'a, 'w> Shell<'a, 'w> {
         let mut keep = vec![self.signals.as_raw_fd()];
         keep.extend(self.tellers.iter().map(Teller::fd));
         keep.extend(self.link.as_ref().map(Link::fd));
+        keep.extend(self.logs.fds());
         if self.machine.may_start() {
             self.cwd = std::env::current_dir().ok().map(|dir| dir.into_os_string().into_vec());
             for fd in self.listen_fds.iter().flatten().copied() {

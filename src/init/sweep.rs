@@ -39,6 +39,15 @@ pub fn signal_all(signal: i32, groups: &[i32]) {
     }
 }
 
+/// KILLs all of init's descendants but these, which are its children; without /proc only the `groups` that are known.
+pub fn kill_all_but(spared: &[i32], groups: &[i32]) {
+    let targets = descendants().unwrap_or_else(|| groups.iter().filter(|group| **group > 1).map(|g| -g).collect());
+    for pid in targets.into_iter().filter(|pid| !spared.contains(pid)) {
+        // SAFETY: takes plain numbers; a process that ended meanwhile is not an error.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
 fn is_pid_1() -> bool {
     std::process::id() == 1
 }

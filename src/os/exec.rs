@@ -38,6 +38,8 @@ pub struct Image<'a> {
     hand_over: [&'a [RawFd]; 2],
     /// A descriptor of proem's, and its number in the program.
     speaks_on: Option<(RawFd, RawFd)>,
+    /// Descriptors of proem's that become its standard output and error.
+    writes_to: Option<[RawFd; 2]>,
 }
 
 /// Which step was refused.
@@ -120,6 +122,7 @@ impl<'a> Image<'a> {
             listen_pid: listen_pid.map(at),
             hand_over: [listen_fds.unwrap_or_default(), &[]],
             speaks_on: None,
+            writes_to: None,
             _bytes: bytes,
         }
     }
@@ -132,6 +135,11 @@ impl<'a> Image<'a> {
     /// proem's descriptor `ours` becomes the program's `number`.
     pub fn speaks_on(&mut self, ours: RawFd, number: RawFd) {
         self.speaks_on = Some((ours, number));
+    }
+
+    /// These descriptors of proem's become the program's standard output and error.
+    pub fn writes_to(&mut self, outputs: [RawFd; 2]) {
+        self.writes_to = Some(outputs);
     }
 
     /// Becomes the program; returns only when that is refused. `give_back` restores the signals, right before exec.
@@ -168,6 +176,11 @@ impl<'a> Image<'a> {
         if self.spec.care.kind != Kind::Main {
             // Two readers of one terminal would share what is typed.
             fds::null_stdin();
+        }
+        // Before the next: its number may be that of one of these.
+        if let Some([output, error]) = self.writes_to {
+            fds::become_fd(output, 1);
+            fds::become_fd(error, 2);
         }
         if let Some((ours, number)) = self.speaks_on {
             fds::become_fd(ours, number);
@@ -289,7 +302,7 @@ impl<'a> Image<'a> {
 /// Replaces proem by the program (`proem exec`): mask, dispositions, user, umask and directory as asked for. Returns
 /// only on failure, with 126, 127 or 78.
 pub fn become_process(spec: &ProcessSpec, inherited: &Inherited) -> Failure {
-    hand_over_stdio(spec);
+    hand_over_stdio(spec, [0, 1, 2]);
     let mut image = Image::new(spec, None);
     let refusal = image.become_it(|| {
         // After the change of user, which forgets it.
@@ -303,10 +316,10 @@ pub fn become_process(spec: &ProcessSpec, inherited: &Inherited) -> Failure {
 
 /// Gives terminals, pipes and sockets on stdin, stdout and stderr to the user that the program runs as: otherwise
 /// opening /dev/stdout is refused after the drop (moby#31243). Files and devices such as /dev/null belong to others.
-/// What the kernel refuses (a read-only mount) is left as it is, as in runc.
-pub fn hand_over_stdio(spec: &ProcessSpec) {
+/// What the kernel refuses (a read-only mount) is left as it is, as in runc. `stdio`: which descriptors these will be.
+pub fn hand_over_stdio(spec: &ProcessSpec, stdio: [RawFd; 3]) {
     let Some(user) = needed(spec.user.as_ref()) else { return };
-    for fd in 0..3 {
+    for fd in stdio {
         // SAFETY: an all-zero `stat` is a valid value for the call to fill.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `stat` is live; a closed descriptor is refused.

@@ -30,7 +30,7 @@ impl Peer {
         match io::Error::last_os_error().raw_os_error() {
             // Before Linux 5.3, or a sandbox that does not know the call.
             Some(libc::ENOSYS | libc::EPERM) => send(pid, 0).map(|()| Peer { pid, handle: None }),
-            // What the number of a thread is answered with, by older and newer kernels.
+            // What the number of a thread is answered with, by older and newer kernels, is the same to us.
             None | Some(libc::EINVAL | libc::ENOENT) => Err(io::Error::from_raw_os_error(libc::ESRCH)),
             Some(error) => Err(io::Error::from_raw_os_error(error)),
         }

@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How often it is said that a process is not ready yet.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
+/// After the first try to see whether a process is ready; doubled after each, up to what is asked for. What is up within
+/// milliseconds, as most servers are, does not hold up what comes after it for a whole interval.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
 /// What a probe of a process found.
 #[derive(Debug)]
 pub enum Health {
@@ -158,6 +162,7 @@ fn probe(
 /// Probes until it is up; false: it does not matter any more.
 fn until_ready(plan: &ReadyPlan, surroundings: &Surroundings, over: &Over, tell: &impl Fn(Health) -> bool) -> bool {
     let mut say_at = Instant::now() + SAY_EVERY;
+    let mut pause = FIRST_PAUSE.min(plan.every);
     loop {
         match plan.probe.check_in(plan.timeout, surroundings) {
             Ok(()) => return tell(Health::Ready),
@@ -169,9 +174,10 @@ fn until_ready(plan: &ReadyPlan, surroundings: &Surroundings, over: &Over, tell:
             }
             Err(_) => {}
         }
-        if over.within(plan.every) {
+        if over.within(pause) {
             return false;
         }
+        pause = (pause * 2).min(plan.every);
     }
 }
 

@@ -105,9 +105,7 @@ fn only(exe: &Path, own: Own) -> Result<i32, String> {
     match (pids.as_slice(), hidden) {
         ([pid], _) => Ok(*pid),
         ([], 0) => Err("no process runs it".to_owned()),
-        ([], hidden) => Err(format!(
-            "no process runs it as far as can be seen; {hidden} are another user's, which needs `CAP_SYS_PTRACE`"
-        )),
+        ([], _) => Err("no process runs it (another user's are only seen with `CAP_SYS_PTRACE`)".to_owned()),
         (many, _) => {
             let listed: Vec<String> = many.iter().take(LISTED).map(i32::to_string).collect();
             let more = if many.len() > LISTED { ", …" } else { "" };

@@ -113,6 +113,11 @@ impl Proem {
         read(&self.stdout)
     }
 
+    /// How much that is, bytes.
+    pub fn stdout_length(&self) -> u64 {
+        std::fs::metadata(&self.stdout).unwrap().len()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
         procs::kill(self.pid(), signal);

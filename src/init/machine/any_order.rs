@@ -5,7 +5,7 @@
 use super::process::State;
 use super::tests::{FIRST, MAIN, WORKER, spec};
 use super::*;
-use crate::link::{Care, Kind as Is, ReloadAction};
+use crate::link::{Care, Kind as Is, Log, ReloadAction};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -94,7 +94,9 @@ impl Kind {
         let shutdown_timeout = self.shutdown.then_some(Duration::from_secs(7));
         let (rewrite, exit_codes) = (BTreeMap::from([(libc::SIGTERM, FORWARDED)]), BTreeMap::from([(143, 0), (5, 6)]));
         if main {
-            ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, ..spec() }
+            // One switch for two things that have nothing to do with each other.
+            let log = if self.group { Log::Prefix } else { Log::Inherit };
+            ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, log, ..spec() }
         } else {
             let care = Care { kind: Is::Sidecar, ..Care::default() };
             ProcessSpec { name: SIDE.into(), group: self.group, care, ..spec() }
@@ -232,7 +234,7 @@ impl World {
                         _ => prop_assert!(Some(*index) == main, "{signal} is forwarded to another than main"),
                     }
                 }
-                Action::Sweep { signal: libc::SIGKILL } => {
+                Action::Clear | Action::Sweep { signal: libc::SIGKILL } => {
                     self.running.values_mut().for_each(|runs| runs.killed = true);
                     self.worker_killed |= self.worker.is_some();
                 }

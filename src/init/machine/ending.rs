@@ -2,12 +2,14 @@
 //! over is asked to go, then made to.
 
 use super::process::{AFTER_KILL, State};
-use super::{Action, Machine};
+use super::{Action, Loggers, Machine};
 use crate::exit::Exit;
 use std::time::{Duration, Instant};
 
 /// How long a worker that has said goodbye may take to be gone by itself, before what is left over is looked for.
 const GOODBYE: Duration = Duration::from_millis(20);
+/// How long loggers may take for the last words of what was killed.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -21,11 +23,13 @@ enum Phase {
     Stopping,
     /// Waits for the round of reaping that tells whether anything is left.
     Looking,
-    /// A worker that has finished is ending by itself, and is perhaps all that is left: then nobody is signalled, and
-    /// /proc is not searched for whom to signal.
+    /// A worker that has finished and loggers are ending by themselves, and are perhaps all that is left: then nobody is
+    /// signalled, and /proc is not searched for whom to signal.
     Parting { until: Instant },
     /// What is left got TERM and CONT.
     Lingering { until: Instant },
+    /// What is left but the loggers got KILL: they write out what they have.
+    Draining { until: Instant },
     /// What is left got KILL.
     Killing { until: Instant },
     /// `Exit` was given.
@@ -40,7 +44,10 @@ impl Ending {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Parting { until } | Phase::Lingering { until } | Phase::Killing { until } => Some(until),
+            Phase::Parting { until }
+            | Phase::Lingering { until }
+            | Phase::Draining { until }
+            | Phase::Killing { until } => Some(until),
             Phase::Stopping | Phase::Looking | Phase::Over => None,
         }
     }
@@ -81,6 +88,9 @@ impl Machine {
             && let Some(ending) = &mut self.ending
         {
             ending.phase = Phase::Looking;
+            if self.loggers == Loggers::Run {
+                out.push(Action::EndLogs);
+            }
             out.push(Action::Reap);
         }
         true
@@ -89,7 +99,9 @@ impl Machine {
     /// While a child runs, something is left; with none, nothing is, because what loses its parent becomes ours.
     pub(super) fn on_reaped(&mut self, now: Instant, left: bool, out: &mut Vec<Action>) {
         let linger = self.linger();
-        let (worker, parting) = (self.worker.pid().is_some(), self.worker.is_parting());
+        let worker = self.worker.pid().is_some();
+        // Loggers end by themselves, too, once nobody is left to write to them.
+        let parting = self.worker.is_parting() || self.loggers == Loggers::Run && !worker;
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Over => {}
@@ -101,6 +113,7 @@ impl Machine {
             Phase::Parting { .. } if parting => {}
             Phase::Looking | Phase::Parting { .. } => ending.ask(worker, now, linger, out),
             Phase::Stopping | Phase::Lingering { .. } => {}
+            Phase::Draining { .. } => out.push(Action::Clear),
             // Children of what was just killed have become ours.
             Phase::Killing { .. } => out.push(Action::Sweep { signal: libc::SIGKILL }),
         }
@@ -121,7 +134,11 @@ impl Machine {
         let Some(ending) = &mut self.ending else { return };
         match ending.phase {
             Phase::Parting { until } if until <= now => ending.ask(worker, now, linger, out),
-            Phase::Lingering { until } if until <= now => {
+            Phase::Lingering { until } if until <= now && self.loggers == Loggers::Run => {
+                out.push(Action::Clear);
+                ending.phase = Phase::Draining { until: now + LAST_WORDS };
+            }
+            Phase::Lingering { until } | Phase::Draining { until } if until <= now => {
                 out.push(Action::Sweep { signal: libc::SIGKILL });
                 ending.phase = Phase::Killing { until: now + AFTER_KILL };
             }

@@ -130,6 +130,10 @@ pub enum Action {
         /// 1..=64.
         signal: i32,
     },
+    /// Nobody writes to the loggers any more but what is left over: they are to end with that.
+    EndLogs,
+    /// KILL everything that is left over but the loggers.
+    Clear,
     /// One log line.
     Log(Level, String),
     /// The last line: proem itself is the reason for the exit.
@@ -149,6 +153,15 @@ pub enum Target {
     Group(i32),
 }
 
+/// Processes between a process and proem's own output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loggers {
+    /// There never was one.
+    None,
+    /// They end by themselves when nobody is left to write to them.
+    Run,
+}
+
 /// init's whole state.
 #[derive(Debug)]
 pub struct Machine {
@@ -166,6 +179,8 @@ pub struct Machine {
     /// The worker asked for the end while main was between fork and exec.
     exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
+    /// A process was started whose lines go through a logger.
+    loggers: Loggers,
     /// The worker wants to know what the processes are in.
     watched: bool,
     /// Of the jitter of pauses.
@@ -185,6 +200,7 @@ impl Machine {
             leaving: None,
             exit_asked: None,
             ending: None,
+            loggers: Loggers::None,
             watched: false,
             seed: 1,
         }

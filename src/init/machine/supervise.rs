@@ -1,10 +1,10 @@
 //! Supervision: when a process starts, when it is ready, and what follows its end.
 
 use super::process::{MAX_PROCESSES, Process, Purpose, Rules, State, Stop};
-use super::{Action, Machine, Target, backoff, decode};
+use super::{Action, Loggers, Machine, Target, backoff, decode};
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::link::{Exhausted, Kind, Outcome, ProcessSpec, Readiness, Restart, ToWorker};
+use crate::link::{Exhausted, Kind, Log, Outcome, ProcessSpec, Readiness, Restart, ToWorker};
 use crate::log::Level;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,9 @@ impl Machine {
     pub(super) fn on_spawned(&mut self, now: Instant, index: usize, pid: i32, out: &mut Vec<Action>) {
         let Some(process) = self.processes.get_mut(index) else { return };
         process.spawned(now, pid);
+        if process.newest.as_ref().is_some_and(|spec| spec.log != Log::Inherit) {
+            self.loggers = Loggers::Run;
+        }
         let is_main = process.is_main();
         if self.ending.is_some() {
             // The end was decided meanwhile: it is a left-over from its first moment.

@@ -28,6 +28,7 @@ pub(super) fn spec() -> ProcessSpec {
         confinement: Confinement::default(),
         parent_death_signal: None,
         session: false,
+        log: crate::link::Log::Inherit,
         care: crate::link::Care::default(),
     }
 }
@@ -164,6 +165,35 @@ fn leftovers_are_asked_then_killed() {
     assert_eq!(case.take(), [sweep(libc::SIGKILL)]);
     case.feed(Event::Reaped { left: false });
     assert_eq!(case.take(), [Action::Exit(Exit(143))]);
+}
+
+#[test]
+fn loggers_end_by_themselves_and_are_killed_after_all_others() {
+    let logged = || ProcessSpec { log: crate::link::Log::Json, ..spec() };
+    let sweep = |signal| Action::Sweep { signal };
+    let mut case = Case::plain(logged());
+    case.take();
+    case.dies(FIRST, exited(3));
+    assert_eq!(case.take(), [Action::EndLogs, Action::Reap]);
+    case.feed(Event::Reaped { left: true });
+    assert_eq!(case.take(), [], "they are, perhaps, all that is left");
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit(3))]);
+
+    let mut case = Case::plain(logged());
+    case.dies(FIRST, exited(3));
+    case.feed(Event::Reaped { left: true });
+    case.take();
+    case.wait(Duration::from_millis(20));
+    assert_eq!(case.take(), [sweep(libc::SIGTERM), sweep(libc::SIGCONT)]);
+    case.wait(Duration::from_secs(2));
+    assert_eq!(case.take(), [Action::Clear]);
+    case.feed(Event::Reaped { left: true });
+    assert_eq!(case.take(), [Action::Clear], "children of what was killed");
+    case.wait(Duration::from_millis(100));
+    assert_eq!(case.take(), [sweep(libc::SIGKILL)]);
+    case.wait(Duration::from_secs(1));
+    assert_eq!(case.take(), [Action::Exit(Exit(3))]);
 }
 
 #[test]
