@@ -28,7 +28,7 @@ pub(super) fn client(
         ServerName::try_from(host.to_owned()).map_err(|_| Down::new("its host cannot be the name of a certificate"))?;
     let verify = if trust.insecure { Verify::Off } else { Verify::Full };
     let config = tls::client(&Tls { ca_file: trust.ca.clone(), verify, ..Tls::default() })
-        .map_err(|complaint| Down::new(format!("failed to {}", complaint.message)))?;
+        .map_err(|complaint| Down { why: complaint.message, hint: complaint.hint })?;
     let connection = ClientConnection::new(Arc::new(config), name).map_err(|e| Down::new(e.to_string()))?;
     Ok(StreamOwned::new(connection, stream))
 }

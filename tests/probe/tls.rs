@@ -58,7 +58,7 @@ fn a_private_certificate_is_believed_when_it_is_named() {
         let start = format!("{} is down: invalid peer certificate: ", uri(&options));
         assert!(line.starts_with(&start) && line.contains("`#insecure` believes anybody") && code == 1, "{line}");
     }
-    is_down(&uri("#ca=/no/such"), "failed to read the CA file `/no/such`: no such file or directory");
+    is_down(&uri("#ca=/no/such"), "the CA file `/no/such` cannot be read: no such file or directory");
     // On the small stack of a thread of the start gate, too.
     let words = ["--wait-for", &uri("#insecure&body=(?i)tls"), "--wait", "20s", "--", "/bin/true"];
     let output = proem(words).output();
