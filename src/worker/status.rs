@@ -2,7 +2,8 @@
 
 use super::Worker;
 use super::group::Files;
-use crate::config::plan::TargetPlan;
+use super::relations::content;
+use crate::config::plan::{TargetPlan, TemplatePlan};
 use crate::control::{ProcessStatus, SourceStatus, Status, TargetStatus};
 use crate::link::Phase;
 use crate::source::layers::State;
@@ -42,33 +43,28 @@ impl Worker<'_> {
             .uses
             .iter()
             .any(|&source| !matches!(self.layers.snapshot(source), State::Ready { secret: false, .. }));
-        let of = |template: &crate::config::plan::TemplatePlan| TargetStatus {
-            template: template.name.clone(),
+        let of = |template: &str, target: String, hash: Option<String>| TargetStatus {
+            template: template.to_owned(),
             group: plan.name.clone(),
-            target: template.to.to_string(),
+            target,
             published: group.published.map(|at| seconds(now.saturating_duration_since(at))),
             in_place: group.done && group.trouble.is_none() && group.files == Files::Whole,
-            hash: match &template.to {
-                // The hash of a short secret gives it away to who tries all.
-                TargetPlan::File(path) if !secret => crate::publish::fingerprint_of(path),
-                _ => None,
-            },
+            hash,
             reload_owed: self.owed.owes(index),
             error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
         };
-        if let Some(whose) = &plan.environment_of {
-            return vec![TargetStatus {
-                template: plan.name.clone(),
-                group: plan.name.clone(),
-                target: format!("the environment of `{}`", whose.process),
-                published: group.published.map(|at| seconds(now.saturating_duration_since(at))),
-                in_place: group.done && group.trouble.is_none(),
-                hash: None,
-                reload_owed: self.owed.owes(index),
-                error: group.trouble.as_ref().map(|complaint| complaint.message.clone()),
-            }];
+        if plan.environment_of.is_some() {
+            return content(plan).into_iter().map(|target| of(&plan.name, target, None)).collect();
         }
-        plan.templates.iter().map(of).collect()
+        let file = |template: &TemplatePlan| {
+            let hash = match &template.to {
+                // The hash of a short secret gives it away to who tries all.
+                TargetPlan::File(path) if !secret => crate::publish::fingerprint_of(path),
+                _ => None,
+            };
+            of(&template.name, template.to.to_string(), hash)
+        };
+        plan.templates.iter().map(file).collect()
     }
 
     /// What is not ready: the start, a process.
