@@ -69,6 +69,11 @@ impl Worker<'_> {
 
     /// What is not ready: the start, a process.
     pub(super) fn unready(&self, now: Instant) -> Vec<String> {
+        self.unready_of(|_| true, now)
+    }
+
+    /// The same, of the processes that are asked for by name.
+    fn unready_of(&self, asked: impl Fn(&str) -> bool, now: Instant) -> Vec<String> {
         let mut unready = Vec::new();
         if self.draining {
             unready.push("proem is draining".to_owned());
@@ -79,10 +84,10 @@ impl Worker<'_> {
         // Until init has described a process (it is asked as soon as somebody may ask here) nobody can say that it is ready.
         let untold =
             |name: &str| self.control.has_init() && !self.processes.told().any(|(state, _)| state.name == name);
-        for process in self.plan.processes.iter().filter(|process| untold(&process.name)) {
+        for process in self.plan.processes.iter().filter(|process| asked(&process.name) && untold(&process.name)) {
             unready.push(format!("process `{}` is waiting", process.name));
         }
-        for process in self.processes.states(now) {
+        for process in self.processes.states(now).filter(|process| asked(&process.name)) {
             let done = process.state == "ended" && process.last_exit == Some(0);
             if process.state != "ready" && !done {
                 unready.push(format!("process `{}` is {}", process.name, process.state));
@@ -95,11 +100,7 @@ impl Worker<'_> {
     /// `max_stale`.
     pub(super) fn ails(&self, max_stale: Option<Duration>, require: &[String], now: Instant) -> Vec<String> {
         let asked = |name: &str| require.is_empty() || require.iter().any(|required| required == name);
-        let mut ails = self.unready(now);
-        // Of processes that nobody asked for.
-        let process =
-            |ail: &String| ail.strip_prefix("process `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
-        ails.retain(|ail| process(ail).is_none_or(|name| asked(&name)));
+        let mut ails = self.unready_of(asked, now);
         for index in 0..self.sources.len() {
             let source = self.source_status(index, now);
             if !asked(&source.name) {
