@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// How long the answer may take: a restart takes as long as the process's stop.
@@ -62,10 +62,20 @@ pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) 
     Ok(Server { path: path.to_owned() })
 }
 
-/// Puts a request to the loop; nothing: it is over, or does not answer.
+/// Puts a request to the loop; nothing: it is over.
 pub fn put(request: Request, feed: &dyn Fn(Asked) -> bool) -> Option<Response> {
     let (answer, receiver) = channel();
-    if feed(Asked { request, answer }) { receiver.recv_timeout(ANSWER).ok() } else { None }
+    if !feed(Asked { request, answer }) {
+        return None;
+    }
+    match receiver.recv_timeout(ANSWER) {
+        Ok(response) => Some(response),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => Some(Response::Refused {
+            message: "it takes more than two minutes".into(),
+            hint: Some("it goes on; `proem status` shows what each process is in".into()),
+        }),
+    }
 }
 
 fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {

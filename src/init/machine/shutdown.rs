@@ -33,9 +33,10 @@ impl Machine {
         let started = self.started;
         let main = &self.processes[index];
         let asks = main.rules.shuts_down(number);
-        if asks && self.shutdown_at.is_none() {
-            self.shutdown_at = main.rules.shutdown_timeout.map(|timeout| now + timeout);
+        if asks {
+            self.bound_shutdown(now);
         }
+        let main = &self.processes[index];
         let runs = matches!(main.state, State::Running { .. } | State::Starting);
         if asks && runs {
             self.leave(now, index, out);
@@ -68,16 +69,22 @@ impl Machine {
             }
             return;
         }
-        if self.shutdown_at.is_none() {
-            let bounds = self.processes.iter().filter_map(|process| process.rules.shutdown_timeout);
-            self.shutdown_at = bounds.max().map(|timeout| now + timeout);
-        }
+        self.bound_shutdown(now);
         let drain = self.processes.iter().map(|process| process.rules.care.drain).max().unwrap_or_default();
         if self.leaving.is_none() && self.started && !drain.is_zero() {
             out.push(Action::Tell(ToWorker::Draining));
             self.leaving = Some(Leaving { drain_until: Some(now + drain), told: false });
         } else {
             self.end(now, Exit::by_signal(number), out);
+        }
+    }
+
+    /// From its first step on the end of all has `shutdown_timeout`: main's, or the longest of the essential processes.
+    pub(super) fn bound_shutdown(&mut self, now: Instant) {
+        let bounds = || self.processes.iter().filter_map(|process| process.rules.shutdown_timeout);
+        let bound = self.main().map_or_else(|| bounds().max(), |main| main.rules.shutdown_timeout);
+        if self.shutdown_at.is_none() {
+            self.shutdown_at = bound.map(|bound| now + bound);
         }
     }
 
@@ -170,7 +177,6 @@ impl Machine {
             return;
         }
         let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
-            self.shutdown_at = None;
             return self.end(now, Exit::by_signal(libc::SIGTERM), out);
         };
         match &main.state {
@@ -179,8 +185,12 @@ impl Machine {
                 // The container is to end: what was to be restarted is not.
                 main.stop_only();
                 main.kill(now, out);
+                for process in self.processes.iter_mut().filter(|process| !process.is_main()) {
+                    process.end_now(now, out);
+                }
             }
-            _ => self.end(now, Exit::by_signal(libc::SIGTERM), out),
+            // What still runs is killed as soon as this has begun.
+            _ => return self.end(now, Exit::by_signal(libc::SIGTERM), out),
         }
         self.shutdown_at = None;
     }

@@ -210,6 +210,11 @@ impl Machine {
             None => self.ended_by_itself(now, index, (pid, ready, ran), exit, out),
         }
         self.report(now, index, out);
+        let process = &mut self.processes[index];
+        process.answer_stops(&Outcome::Done, out);
+        if matches!(process.state, State::Over { .. } | State::Stopped) {
+            process.answer_restarts(out);
+        }
         if self.ending.is_none() && self.leaving.is_some() {
             self.leave_on(now, out);
         }

@@ -1,3 +1,4 @@
+mod orders;
 mod several;
 
 use super::*;
