@@ -78,7 +78,12 @@ async fn follow(mut layer: Remotely, sink: Sink) {
             Err(error) => {
                 sink(Update::Read(layer.id, Err(error)));
                 sleep(backoff.next(random())).await;
+                continue;
             }
+        }
+        let pause = layer.source.pause();
+        if !pause.is_zero() {
+            sleep(pause).await;
         }
     }
 }
