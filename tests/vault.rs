@@ -203,6 +203,8 @@ fn proem_follows_a_secret_and_shows_it_nowhere() {
     vault.put("secret/db", &json!({"username": "app", "password": PASSWORD}));
     process.file(&target, &format!("app:{PASSWORD}\n"));
     process.until("the environment is written", || process.stdout().contains("PATH=").then_some(()));
+    let environment = process.stdout();
+    assert!(environment.contains("VAULT_ADDR=") && !environment.contains("VAULT_TOKEN"), "{environment}");
 
     let status = proem(["status", "--control", text(&socket)]).output();
     let json = proem(["status", "--format", "json", "--control", text(&socket)]).output();
