@@ -168,6 +168,25 @@ mod tests {
     }
 
     #[test]
+    fn tls_and_the_namespace() {
+        let env = [
+            ("VAULT_CACERT", "/ca"),
+            ("VAULT_CAPATH", "/cas"),
+            ("VAULT_CLIENT_CERT", "/c"),
+            ("VAULT_CLIENT_KEY", "/k"),
+        ];
+        let settings = resolve("vault:a", &[("ca_file", "/own")], &env);
+        let path = |path: &str| Some(PathBuf::from(path));
+        let Tls { ca_file, ca_dir, cert_file, key_file, verify, .. } = settings.tls;
+        assert_eq!((ca_file, ca_dir, cert_file, key_file), (path("/own"), path("/cas"), path("/c"), path("/k")));
+        assert_eq!((verify, settings.namespace), (Verify::Full, None));
+        let verify = |store, env: &[(&str, &str)]| resolve("vault:a", store, env).tls.verify;
+        assert_eq!(verify(&[], &[("VAULT_SKIP_VERIFY", "1")]), Verify::Off);
+        assert_eq!(verify(&[("insecure", "false")], &[("VAULT_SKIP_VERIFY", "1")]), Verify::Full);
+        assert_eq!(resolve("vault:a", &[], &[("VAULT_NAMESPACE", "eu")]).namespace.as_deref(), Some("eu"));
+    }
+
+    #[test]
     fn the_token_of_the_home_directory_comes_last() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().to_str().unwrap();
