@@ -115,7 +115,10 @@ fn a_token_file_is_read_each_time() {
     let error = source.error();
     assert!(error.message.ends_with(": 403 Permission denied."), "{error:?}");
     let hint = error.hint.clone().unwrap();
-    assert!(hint.ends_with(r#"/token` has ended, or needs `path "secret/db" { capabilities = ["read"] }`"#), "{hint}");
+    assert!(
+        hint.contains(r#"/token` has ended, or needs `path "secret/data/db" { capabilities = ["read"] }`"#),
+        "{hint}"
+    );
     assert!(!format!("{error:?}").contains("not-a-token"));
     std::fs::write(&file, format!("{}\n", vault.root)).unwrap();
     assert_eq!(source.value(), r#"{"username":"shop"}"#);

@@ -121,6 +121,7 @@ pub(super) enum Credential {
 
 impl Credential {
     /// Whether one is given.
+    #[cfg(feature = "vault")]
     pub(super) fn is_given(&self) -> bool {
         !matches!(self, Credential::None)
     }

@@ -232,7 +232,7 @@ pub fn jdk() -> String {
     })
 }
 
-/// What the official Vault image does by default, by RustyVault: a server in development mode, with the root token and
+/// What the official Vault image does by default, by `rvault`: a server in development mode, with the root token and
 /// the `vault kv put` that its users expect.
 pub fn vault() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();

@@ -1,5 +1,5 @@
-//! A real server of Vault's protocol on a free port of the loopback interface: RustyVault, which scripts/setup builds.
-//! It has KV version 1, tokens and AppRole; it asks no policies.
+//! A real server of Vault's protocol on a free port of the loopback interface: `rvault`, which scripts/setup builds.
+//! It has KV version 1, tokens and the auth method `approle`; it asks no policies.
 
 use super::{http, ports, wait};
 use serde_json::{Value, json};
@@ -55,8 +55,8 @@ impl Vault {
         let mut vault = Vault { address, root: String::new(), key: String::new(), folder, child: None };
         vault.start_again();
         let answer = vault.ask("PUT", "sys/init", &json!({"secret_shares": 1, "secret_threshold": 1}));
-        vault.key = answer["keys"][0].as_str().unwrap().to_owned();
-        vault.root = answer["root_token"].as_str().unwrap().to_owned();
+        answer["keys"][0].as_str().unwrap().clone_into(&mut vault.key);
+        answer["root_token"].as_str().unwrap().clone_into(&mut vault.root);
         vault
     }
 

@@ -147,8 +147,8 @@ impl Reply {
     }
 }
 
-/// Vault's `errors` (RustyVault's `error`), else the first line: one line, short, without control characters and without
-/// the password of a database's address.
+/// Vault's `errors` (or an `error`, as others say it), else the first line: one line, short, without control characters
+/// and without the password of a database's address.
 fn said(body: &Value, raw: &[u8]) -> String {
     let errors = body.get_from_path("errors").and_then(Value::as_array).unwrap_or_default();
     let errors: Vec<&str> = errors.iter().filter_map(Value::as_str).collect();

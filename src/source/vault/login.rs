@@ -70,17 +70,17 @@ impl Method {
 }
 
 impl Login {
-    /// What to do about a token that may not read this.
+    /// What to do about a token that may not do what this rule allows.
     pub(super) fn remedy(&self, rule: &str) -> String {
         match self {
             Login::Token(Credential::None) => {
-                format!("no token is given: VAULT_TOKEN_FILE names one that has `{rule}`")
+                format!("no token is given: VAULT_TOKEN_FILE names one that has {rule}")
             }
-            Login::Token(Credential::Value(_)) => format!("the token has ended, or needs `{rule}`"),
+            Login::Token(Credential::Value(_)) => format!("the token has ended, or needs {rule}"),
             Login::Token(Credential::File(path)) => {
-                format!("the token in `{}` has ended, or needs `{rule}`", path.display())
+                format!("the token in `{}` has ended, or needs {rule}", path.display())
             }
-            Login::By(_, mount) => format!("a policy of the role at `auth/{mount}` must have `{rule}`"),
+            Login::By(_, mount) => format!("a policy of the role at `auth/{mount}` must have {rule}"),
         }
     }
 }

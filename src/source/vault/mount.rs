@@ -57,17 +57,21 @@ impl Place {
         Place { path: format!("{mount}/{infix}{rest}"), shape: Shape::Versioned }
     }
 
-    /// What a policy must have for it.
-    pub(super) fn rule(&self) -> String {
-        format!("path \"{}\" {{ capabilities = [\"read\"] }}", self.path)
-    }
-
     /// The value of an answer 200; `None`: there is none (version 2: it was deleted).
     pub(super) fn value(&self, reply: &Reply) -> Option<Value> {
         let guessed =
             || self.path.contains("/data/") && reply.at("data.metadata.version").is_some_and(Value::is_number);
         let at = if self.shape == Shape::Versioned || guessed() { "data.data" } else { "data" };
         reply.at(at).cloned()
+    }
+}
+
+/// What a policy must have to read one of these: of guesses, the last is version 2, which is what most have.
+pub(super) fn rule(places: &[Place]) -> String {
+    let rule = |place: &Place| format!("`path \"{}\" {{ capabilities = [\"read\"] }}`", place.path);
+    match places {
+        [one, two] => format!("{}, or with version 1 of KV the same for `{}`", rule(two), one.path),
+        places => places.iter().map(rule).collect(),
     }
 }
 
@@ -98,6 +102,15 @@ mod tests {
         assert_eq!(guesses("secret/a/b"), "secret/a/b secret/data/a/b");
         assert_eq!(guesses("secret/data/a/b"), "secret/data/a/b");
         assert_eq!(guesses("cubbyhole"), "cubbyhole");
+    }
+
+    #[test]
+    fn the_rule_is_for_both_versions_where_it_is_not_known_which() {
+        assert_eq!(
+            rule(&Place::guesses("secret/db")),
+            r#"`path "secret/data/db" { capabilities = ["read"] }`, or with version 1 of KV the same for `secret/db`"#
+        );
+        assert_eq!(rule(&[Place::plain("a")]), r#"`path "a" { capabilities = ["read"] }`"#);
     }
 
     #[test]

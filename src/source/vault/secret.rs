@@ -2,7 +2,7 @@
 //! anew before it ends; what has none is read again at intervals.
 
 use super::client::Reply;
-use super::mount::{MOUNTS, Place};
+use super::mount::{MOUNTS, Place, rule};
 use super::session::{Pass, Session};
 use super::term::{Step, Term, part};
 use crate::source::backoff::random;
@@ -51,7 +51,8 @@ struct Lease {
 enum Answer {
     Here(Reply, Place),
     Missing,
-    Denied(Reply, Place),
+    /// At each of the places.
+    Denied(Reply, Vec<Place>),
 }
 
 impl Secret {
@@ -75,14 +76,19 @@ impl Secret {
             self.plan(&pass);
             return Ok(Next::Same);
         }
+        let was_here = self.place.is_some();
         let mut answer = self.read(&pass).await?;
+        if was_here && matches!(answer, Answer::Missing) {
+            // A server that lags behind, or a mount that became version 2; that must not take a value away.
+            answer = self.read(&pass).await?;
+        }
         if matches!(answer, Answer::Denied(..)) && self.session.refused(pass.generation).await {
             pass = self.session.pass().await?;
             answer = self.read(&pass).await?;
         }
-        if let Answer::Denied(reply, place) = answer {
+        if let Answer::Denied(reply, places) = answer {
             let error = self.session.client.refused(&self.doing("read"), &reply);
-            return Err(error.hint(self.session.remedy(&place.rule())));
+            return Err(error.hint(self.session.remedy(&rule(&places))));
         }
         self.session.worked(pass.generation).await;
         let value = match &answer {
@@ -149,28 +155,27 @@ impl Secret {
         let client = &self.session.client;
         let token = pass.token.as_ref();
         // Whatever is not an answer makes it looked for anew.
-        let places = match self.place.take() {
-            Some(place) => vec![place],
-            None => {
-                let reply = client.read(&format!("{MOUNTS}{}", self.path), token).await?;
-                let told = (reply.status == 200).then(|| Place::told(&self.path, &reply)).flatten();
-                told.map_or_else(|| Place::guesses(&self.path), |place| vec![place])
-            }
+        let places = if let Some(place) = self.place.take() {
+            vec![place]
+        } else {
+            let reply = client.read(&format!("{MOUNTS}{}", self.path), token).await?;
+            let told = (reply.status == 200).then(|| Place::told(&self.path, &reply)).flatten();
+            told.map_or_else(|| Place::guesses(&self.path), |place| vec![place])
         };
         let (mut denied, mut missing) = (None, false);
-        for place in places {
+        for place in &places {
             let reply = client.read(&place.path, token).await?;
             match reply.status {
-                200 => return Ok(Answer::Here(reply, place)),
+                200 => return Ok(Answer::Here(reply, place.clone())),
                 404 => missing = true,
-                403 => denied = denied.or(Some((reply, place))),
+                403 => denied = denied.or(Some(reply)),
                 // Who asks without a token may be told so.
-                400 | 401 if token.is_none() => denied = denied.or(Some((reply, place))),
+                400 | 401 if token.is_none() => denied = denied.or(Some(reply)),
                 _ => return Err(client.refused(&self.doing("read"), &reply)),
             }
         }
         Ok(match denied {
-            Some((reply, place)) if !missing => Answer::Denied(reply, place),
+            Some(reply) if !missing => Answer::Denied(reply, places),
             _ => Answer::Missing,
         })
     }

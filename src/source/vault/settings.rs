@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub by_default: bool,
     /// For `https`.
     pub tls: Tls,
-    /// Vault Enterprise and OpenBao.
+    /// Where Vault has such.
     pub namespace: Option<String>,
     /// How to come by a token.
     pub login: Login,
@@ -74,7 +74,7 @@ impl Settings {
     }
 }
 
-/// The first that is given: in the store, then in the environment, a token, an AppRole, a role for Kubernetes; last, the
+/// The first that is given: in the store, then in the environment, a token, a role ID, a role for Kubernetes; last, the
 /// token that `vault login` left in the home directory.
 fn login(from: &Lookup<'_>) -> Login {
     let none = |_: &str| None;
