@@ -32,6 +32,8 @@ const FOR_EVER: &str = r#"{"data":{"ttl":0,"renewable":false}}"#;
 /// A source at a server that expects these requests in this order, each on a connection of its own.
 struct Played {
     remote: Box<dyn Remote>,
+    /// For another source at the same server.
+    stores: BTreeMap<String, StorePlan>,
     runtime: Runtime,
     unexpected: mpsc::Receiver<String>,
 }
@@ -72,7 +74,7 @@ fn play(uri: &str, settings: &[(&str, &str)], answers: &[Answer]) -> Played {
     let store = StorePlan { kind: "vault".to_owned(), settings, place: Place("test".to_owned()) };
     let stores = BTreeMap::from([("vault".to_owned(), store)]);
     let remote = vault::open(&Uri::parse(uri).unwrap(), &stores).unwrap();
-    Played { remote, runtime: proem::net::runtime().unwrap(), unexpected }
+    Played { remote, stores, runtime: proem::net::runtime().unwrap(), unexpected }
 }
 
 impl Played {
@@ -380,6 +382,20 @@ fn a_login_that_ended_is_repeated_and_one_that_may_not_is_left() {
         r#"a policy of the role at `auth/approle` must have `path "secret/db" { capabilities = ["read"] }`"#
     );
     assert_eq!(shown(source.round()), r#"{"n":1}"#);
+}
+
+#[test]
+fn who_waits_for_a_login_that_fails_does_not_try_it_again() {
+    let refused = r#"{"errors":["invalid role or secret ID: s3cret-id"]}"#;
+    let settings = [("role_id", "r"), ("secret_id", "s3cret-id")];
+    let mut one = play("vault:secret/one", &settings, &[(LOGIN, &[], 400, refused)]);
+    let mut two = vault::open(&Uri::parse("vault:secret/two").unwrap(), &one.stores).unwrap();
+    let both = async { tokio::join!(one.remote.next(), two.next()) };
+    let (first, second) = one.runtime.block_on(both);
+    for outcome in [first, second] {
+        let message = outcome.unwrap_err().message;
+        assert!(message.ends_with(": 400 invalid role or secret ID: [redacted]"), "{message}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Client {
         token: Option<&HeaderValue>,
         body: &serde_json::Value,
     ) -> Result<Reply, SourceError> {
-        self.request(Method::POST, path, token, Some(body.to_string())).await
+        self.request(Method::POST, path, token, Some(body)).await
     }
 
     async fn request(
@@ -66,8 +66,14 @@ impl Client {
         method: Method,
         path: &str,
         token: Option<&HeaderValue>,
-        body: Option<String>,
+        body: Option<&serde_json::Value>,
     ) -> Result<Reply, SourceError> {
+        // Whoever answers could send back what it was sent.
+        let mut sent = Known::new();
+        let in_body = |name: &&str| body.and_then(|body| body.get(*name)).and_then(serde_json::Value::as_str);
+        ["role_id", "secret_id", "jwt"].iter().filter_map(in_body).for_each(|text| sent.add_text(text));
+        token.and_then(|token| token.to_str().ok()).into_iter().for_each(|token| sent.add_text(token));
+        let body = body.map(ToString::to_string);
         let mut headers = HeaderMap::new();
         // What Vault's own clients send: its agent can be told to refuse requests without it.
         headers.insert(HeaderName::from_static("x-vault-request"), HeaderValue::from_static("true"));
@@ -86,7 +92,7 @@ impl Client {
                 _ => error,
             }
         })?;
-        Ok(Reply::new(answer.status, &answer.body))
+        Ok(Reply::new(answer.status, &answer.body, &sent))
     }
 
     /// "read `secret/db` from vault at http://…: 403 permission denied". `doing`: the part before the address.
@@ -114,16 +120,18 @@ impl Client {
 
 impl Reply {
     /// What is not JSON, or nested too deep, holds nothing.
-    fn new(status: u16, raw: &[u8]) -> Reply {
+    fn new(status: u16, raw: &[u8], sent: &Known) -> Reply {
         let mut json = serde_json::Deserializer::from_slice(raw);
         let body = value::from_document(&mut json).unwrap_or_else(|_| Value::none());
-        Reply { status, said: said(&body, raw), body }
+        Reply { status, said: said(&body, raw, sent), body }
     }
 
     /// An answer in a test.
     #[cfg(test)]
     pub(super) fn of(status: u16, body: &str) -> Reply {
-        Reply::new(status, body.as_bytes())
+        let mut sent = Known::new();
+        sent.add_text("hvs.sent");
+        Reply::new(status, body.as_bytes(), &sent)
     }
 
     /// The part of the body at a dotted path; nulls are absent.
@@ -148,8 +156,8 @@ impl Reply {
 }
 
 /// Vault's `errors` (or an `error`, as others say it), else the first line: one line, short, without control characters
-/// and without the password of a database's address.
-fn said(body: &Value, raw: &[u8]) -> String {
+/// and without what was sent or the password of a database's address.
+fn said(body: &Value, raw: &[u8], sent: &Known) -> String {
     let errors = body.get_from_path("errors").and_then(Value::as_array).unwrap_or_default();
     let errors: Vec<&str> = errors.iter().filter_map(Value::as_str).collect();
     let text = match body.get_from_path("error").and_then(Value::as_str) {
@@ -161,7 +169,7 @@ fn said(body: &Value, raw: &[u8]) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     // "1 error occurred: * permission denied"
     let text = words.join(" ").replace("1 error occurred: * ", "");
-    let text = Known::new().hide(&text);
+    let text = sent.hide(&text);
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
@@ -179,6 +187,7 @@ mod tests {
         assert_eq!(said(r#"{"errors":["dial postgres://root:hunter2@db/x"]}"#), "dial postgres://[redacted]@db/x");
         assert_eq!(said(r#"{"data":{"password":"hunter2"}}"#), "");
         assert_eq!(said("<html>\nwelcome"), "<html>");
+        assert_eq!(said("no such token: hvs.sent"), "no such token: [redacted]");
         assert_eq!(said(""), "");
     }
 }

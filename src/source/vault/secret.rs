@@ -20,6 +20,8 @@ const EVERY: Duration = Duration::from_mins(5);
 const SOON: Duration = Duration::from_secs(1);
 /// No two rounds are nearer, whatever a server says about its leases.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// A server cannot put the next look off for longer.
+const LONGEST: Duration = Duration::from_hours(24);
 /// An interval as thousandths of itself: containers that started together do not come together for ever.
 const SPREAD: (u32, u32) = (900, 1000);
 
@@ -218,7 +220,7 @@ fn interval(reply: &Reply, length: Duration) -> (Option<Duration>, (u32, u32)) {
     let left = reply.at("data.ttl").and_then(Value::as_u64);
     match left {
         // A static role: its password is another one when that time is over, and not before.
-        Some(left) if rotates => (Some(Duration::from_secs(left.saturating_add(1))), (1000, 1020)),
+        Some(left) if rotates => (Some(Duration::from_secs(left.saturating_add(1)).min(LONGEST)), (1000, 1020)),
         // KV version 1 tells how long a reader should believe it (its key `ttl`).
         _ if !length.is_zero() => (Some(length.min(EVERY)), SPREAD),
         _ => (Some(EVERY), SPREAD),

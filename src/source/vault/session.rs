@@ -33,6 +33,8 @@ struct State {
     held: Option<Held>,
     /// Counts the tokens.
     generation: u64,
+    /// The last login or look-up that failed, and when: who waited for it meanwhile does not try the same again.
+    failed: Option<(Instant, SourceError)>,
 }
 
 struct Held {
@@ -80,8 +82,19 @@ impl Session {
 
     /// The token as it is to be used now: logs in, renews and replaces as that is due.
     pub(super) async fn pass(&self) -> Result<Pass, SourceError> {
+        let asked = Instant::now();
         let mut state = self.state.lock().await;
-        let state = &mut *state;
+        if let Some((at, error)) = &state.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let outcome = self.care(&mut state).await;
+        state.failed = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        outcome
+    }
+
+    async fn care(&self, state: &mut State) -> Result<Pass, SourceError> {
         match &self.settings.login {
             Login::Token(given) => {
                 let Some(text) = given.read("token")? else {

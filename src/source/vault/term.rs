@@ -109,6 +109,9 @@ mod tests {
         assert_eq!(term.step(now + Duration::from_mins(47)), Step::Rest);
         assert_eq!(term.step(now + Duration::from_mins(48)), Step::Replace);
         assert_eq!(Term::new(Duration::ZERO, true, now, 0), None);
+        // What a server says must not overflow anything.
+        let endless = Term::new(Duration::MAX, true, now, u64::MAX).unwrap();
+        assert!(endless.renewed(Duration::MAX, false, now, u64::MAX).unwrap().due() > endless.due());
     }
 
     #[test]
