@@ -231,7 +231,9 @@ impl Worker<'_> {
                 None => continue,
             };
             let spec = crate::commands::process_spec(process, &plan, &injected)?;
-            self.describe(spec);
+            let message = self.description(spec);
+            // Init is to wake once: that is two changes of process less in every start.
+            self.control.tell_with_next(&message);
         }
         if self.started {
             // Those before this worker may have known others.
