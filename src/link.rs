@@ -79,7 +79,7 @@ pub enum ToInit {
         /// Why, for the log.
         reason: String,
     },
-    /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): after stopping main.
+    /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): as after a TERM, in order.
     Exit {
         /// The exit code.
         code: u8,
@@ -133,7 +133,7 @@ pub enum ToWorker {
     },
     /// What a process is in ([`ToInit::Watch`]).
     Process(ProcessState),
-    /// The end was asked for; the stop signals follow after `drain`.
+    /// The end was asked for, by a signal or by [`ToInit::Exit`]; the stop signals follow after `drain`.
     Draining,
 }
 

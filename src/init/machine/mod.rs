@@ -176,8 +176,6 @@ pub struct Machine {
     /// When everything is killed because the shutdown took too long.
     shutdown_at: Option<Instant>,
     leaving: Option<Leaving>,
-    /// The worker asked for the end while main was between fork and exec.
-    exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
     /// A process was started whose lines go through a logger.
     loggers: Loggers,
@@ -198,7 +196,6 @@ impl Machine {
             started: false,
             shutdown_at: None,
             leaving: None,
-            exit_asked: None,
             ending: None,
             loggers: Loggers::None,
             watched: false,

@@ -243,11 +243,6 @@ impl Process {
         self.restart_wanted = false;
     }
 
-    /// Whether its stop will be the end of the container.
-    pub(super) fn stops_for_exit(&self) -> bool {
-        matches!(&self.state, State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. })
-    }
-
     /// Whether it is being stopped in order to run again.
     pub(super) fn stops_for_restart(&self) -> bool {
         matches!(&self.state, State::Running { stop: Some(stop), .. }

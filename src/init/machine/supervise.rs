@@ -120,9 +120,6 @@ impl Machine {
                 self.settle(out);
             }
         }
-        if is_main && let Some((exit, reason)) = self.exit_asked.take() {
-            self.on_exit_asked(now, exit, reason, out);
-        }
         if self.processes[index].is_ready() {
             self.start_all(out);
         }

@@ -183,6 +183,97 @@ fn a_term_stops_those_after_main_first() {
     assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(143))]);
 }
 
+fn exit() -> ToInit {
+    ToInit::Exit { code: 75, reason: "`a` changed".into() }
+}
+
+fn said() -> Action {
+    Action::LastWord(Exit::RELOAD, "`a` changed".into())
+}
+
+#[test]
+fn an_exit_goes_the_way_of_a_term() {
+    let mut case = started([
+        named("db", sidecar()),
+        named(MAIN, after(Care::default(), &["db"])),
+        named("front", after(sidecar(), &[MAIN])),
+    ]);
+    case.take();
+    let (db, main, front) = (FIRST, FIRST + 1, FIRST + 2);
+    case.say(exit());
+    assert_eq!(case.take(), [term(front)]);
+    case.say(exit());
+    case.dies(db, exited(1));
+    assert_eq!(loud(case.take()), [kill_group(db)], "it is not started again");
+    case.dies(front, exited(0));
+    assert_eq!(case.take(), [term(main)]);
+    // Its own answer to the stop is not the container's.
+    case.dies(main, exited(3));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_waits_for_the_drain_and_a_term_ends_that() {
+    let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+    for kind in [Kind::Main, Kind::Essential] {
+        for early in [true, false] {
+            let mut case = started([named(MAIN, Care { kind, ..drain.clone() })]);
+            case.take();
+            case.say(exit());
+            assert_eq!(case.take(), [Action::Tell(ToWorker::Draining)]);
+            if early {
+                case.signal(libc::SIGTERM);
+            } else {
+                case.wait(Duration::from_secs(5));
+            }
+            assert!(case.take().contains(&term(FIRST)), "{kind:?}, {early}");
+            case.dies(FIRST, exited(0));
+            case.feed(Event::Reaped { left: false });
+            assert_eq!(case.take().last(), Some(&Action::Exit(Exit::RELOAD)), "{kind:?}, {early}");
+        }
+    }
+}
+
+#[test]
+fn main_that_ends_by_itself_before_an_exit_reaches_it_has_its_own_code() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.say(exit());
+    case.dies(FIRST, exited(3));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take().last(), Some(&Action::Exit(Exit(3))));
+}
+
+#[test]
+fn an_exit_is_bounded_by_the_timeout_of_the_shutdown() {
+    let bound = Some(Duration::from_secs(3));
+    let main = ProcessSpec { shutdown_timeout: bound, ..named(MAIN, Care::default()) };
+    let mut case = started([main, named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(exit());
+    case.wait(Duration::from_secs(3));
+    assert_eq!(loud(case.take()), [term(FIRST + 1), to_main(libc::SIGTERM), kill_group(FIRST)]);
+    case.dies(FIRST, libc::SIGKILL);
+    assert_eq!(case.take(), [said()]);
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_during_a_restart_takes_its_place() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(exit());
+    assert_eq!(case.take(), [to_main(libc::SIGTERM), term(FIRST + 1)]);
+    case.dies(FIRST, exited(0));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
 #[test]
 fn while_leaving_nobody_is_started_again() {
     let mut case = started([named(MAIN, Care::default()), named("php", sidecar())]);
@@ -322,6 +413,7 @@ enum Step {
     Ready(usize),
     Pass(u64),
     Term,
+    Exit,
     Refused,
     Hup,
 }
@@ -370,6 +462,7 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..6usize).prop_map(Step::Ready),
         4 => (0..4000u64).prop_map(Step::Pass),
         1 => Just(Step::Term),
+        1 => Just(Step::Exit),
         1 => Just(Step::Refused),
         1 => Just(Step::Hup),
     ];
@@ -387,7 +480,10 @@ struct Several {
     /// Pids that got a stop signal.
     told: BTreeSet<i32>,
     refuse: bool,
+    /// The end was asked for.
     term: bool,
+    /// With this, by the worker.
+    asked: Option<Exit>,
     decided: bool,
     exit: Option<Exit>,
 }
@@ -407,7 +503,7 @@ impl Several {
                     Action::Spawn { process } => {
                         prop_assert!(!self.decided, "a start after the end was decided");
                         let is_main = self.plan.cares[process].kind == Kind::Main;
-                        prop_assert!(!self.term || is_main, "a start after TERM");
+                        prop_assert!(!self.term || is_main, "a start after the end was asked for");
                         prop_assert!(self.running[process].is_none(), "started twice");
                         for other in (0..self.running.len())
                             .filter(|&other| self.plan.cares[process].after.contains(&format!("p{other}")))
@@ -477,16 +573,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// Nothing starts before what it comes after is ready; what is stopped goes in reverse; nothing starts once the end was
-    /// asked for or decided; each stop protocol runs once; limits of restarts hold; main's code is the container's; and
-    /// after a TERM it ends, whoever is deaf to what.
+    /// asked for or decided; each stop protocol runs once; limits of restarts hold; main's code is the container's, but 75 where
+    /// the worker asked for the end and main was stopped for it; and after a TERM it ends, whoever is deaf to what.
     #[test]
     fn in_any_order(plan in plans(), steps in several_steps(), deaf in any::<u8>()) {
         let count = plan.cares.len();
         let mut machine = Machine::new(None, true);
         let mut world = Several {
             now: Instant::now(), next_pid: FIRST, running: vec![None; count], ready: vec![false; count],
-            spawns: vec![Vec::new(); count], told: BTreeSet::new(), refuse: false, term: false, decided: false,
-            exit: None, plan,
+            spawns: vec![Vec::new(); count], told: BTreeSet::new(), refuse: false, term: false,
+            asked: None, decided: false, exit: None, plan,
         };
         let mut out = Vec::new();
         machine.begin(world.now, &mut out);
@@ -503,8 +599,10 @@ proptest! {
             let mut own = None;
             let event = match step {
                 Step::Dies(index, status) => {
+                    let told = world.running.get(index).copied().flatten().is_some_and(|pid| world.told.contains(&pid));
                     let Some(event) = world.dies(index, status) else { continue };
-                    own = (world.plan.cares[index].kind == Kind::Main).then_some(status);
+                    let code = world.asked.filter(|_| told).unwrap_or_else(|| decode(status).unwrap());
+                    own = (world.plan.cares[index].kind == Kind::Main).then_some(code);
                     event
                 }
                 Step::Ready(index) => {
@@ -521,6 +619,10 @@ proptest! {
                     world.term = true;
                     Event::Signal { number: libc::SIGTERM, from_self: false }
                 }
+                Step::Exit => {
+                    (world.term, world.asked) = (true, Some(Exit::RELOAD));
+                    Event::Message(exit())
+                }
                 Step::Refused => {
                     world.refuse = true;
                     continue
@@ -529,11 +631,11 @@ proptest! {
             };
             machine.handle(world.now, event, &mut out);
             world.carry_out(&mut machine, &mut out)?;
-            if let Some(status) = own {
-                // The others are told to go; then its code is the container's.
+            if let Some(code) = own {
+                // The others are told to go; then the code is the container's.
                 world.decided = true;
                 world.drive(&mut machine, &mut out, deaf)?;
-                prop_assert_eq!(world.exit, Some(decode(status).unwrap()));
+                prop_assert_eq!(world.exit, Some(code));
             }
         }
         for (index, spawns) in world.spawns.iter().enumerate() {
