@@ -24,6 +24,9 @@ pub enum ToInit {
     Process(Box<ProcessSpec>),
     /// The first publish is done and checked: processes may run now. Repeated by a new worker; then it changes nothing.
     Start,
+    /// What these processes need is published and checked: they may run now, whatever else is still awaited. main, where
+    /// there is one, is described before.
+    Allow(Vec<String>),
     /// From before the first rename of a group until [`ToInit::Release`]: start and restart none of these processes.
     /// It outlives the worker: the next one recovers, then releases.
     Hold(Vec<String>),
@@ -115,8 +118,10 @@ pub enum Order {
 pub enum ToWorker {
     /// The first message of a worker's life.
     Welcome {
-        /// main has been started already: this worker replaces one that died.
+        /// Everything was published once: this worker replaces one that died.
         started: bool,
+        /// Before that: the processes that may run already.
+        allowed: Vec<String>,
         /// Groups whose reload a dead worker still owed.
         owed: Vec<String>,
         /// Processes that a dead worker held.

@@ -169,9 +169,9 @@ pub struct Machine {
     /// Names of processes that are neither started nor restarted now.
     held: BTreeSet<String>,
     worker: Worker,
-    /// Processes may run.
+    /// All processes may run.
     start_wanted: bool,
-    /// main ran at least once.
+    /// main ran at least once; without main, an essential process.
     started: bool,
     /// When everything is killed because the shutdown took too long.
     shutdown_at: Option<Instant>,
@@ -327,6 +327,7 @@ impl Machine {
             _ if self.ending.is_some() => {}
             ToInit::Process(spec) => self.learn(*spec, out),
             ToInit::Start => self.on_start(out),
+            ToInit::Allow(names) => self.allow(&names, out),
             ToInit::Renew => self.worker.renew(),
             ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Watch => self.watch(now, out),

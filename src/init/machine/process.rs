@@ -24,6 +24,8 @@ pub(super) struct Process {
     pub(super) group: Option<i32>,
     pub(super) rules: Rules,
     pub(super) state: State,
+    /// It may run though not all may.
+    pub(super) allowed: bool,
     /// Since when it has been in that; `None` before its first turn.
     pub(super) since: Option<Instant>,
     /// Signals that arrived while it was not there to get them.
@@ -179,6 +181,7 @@ impl Process {
             newest: Some(Box::new(spec)),
             group: None,
             state: State::Waiting,
+            allowed: false,
             since: None,
             kept: Vec::new(),
             restart_wanted: false,

@@ -123,7 +123,9 @@ impl Machine {
             .iter()
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
-        out.push(Action::Tell(ToWorker::Welcome { started: self.started || self.start_wanted, owed, held, specs }));
+        let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
+        let (started, allowed) = (self.start_wanted, allowed.collect());
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::link::{Care, Exhausted, Kind, Order, Phase, ProcessState, Readiness, Restart, RestartLimit};
 
-fn named(name: &str, care: Care) -> ProcessSpec {
+pub(super) fn named(name: &str, care: Care) -> ProcessSpec {
     ProcessSpec { name: name.into(), stop_timeout: Duration::from_secs(5), care, ..spec() }
 }
 
@@ -419,14 +419,14 @@ enum Step {
 }
 
 #[derive(Debug, Clone)]
-struct Plan {
-    cares: Vec<Care>,
+pub(super) struct Plan {
+    pub(super) cares: Vec<Care>,
 }
 
 const LIMIT: RestartLimit = RestartLimit { restarts: 3, within: Duration::from_secs(30) };
 
 /// Up to six processes; each may come after those with a smaller number. The last is main, or essential.
-fn plans() -> impl Strategy<Value = Plan> {
+pub(super) fn plans() -> impl Strategy<Value = Plan> {
     let one = (0..3u8, any::<u8>(), any::<bool>(), 0..3u8, any::<bool>(), any::<bool>());
     (proptest::collection::vec(one, 1..6), any::<bool>(), any::<u8>(), 0..2u64).prop_map(
         |(others, with_main, last_after, drain)| {
@@ -470,31 +470,55 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The kernel's and the worker's half.
-struct Several {
-    plan: Plan,
-    now: Instant,
+pub(super) struct Several {
+    pub(super) plan: Plan,
+    pub(super) now: Instant,
     next_pid: i32,
-    running: Vec<Option<i32>>,
-    ready: Vec<bool>,
-    spawns: Vec<Vec<Instant>>,
+    pub(super) running: Vec<Option<i32>>,
+    pub(super) ready: Vec<bool>,
+    pub(super) spawns: Vec<Vec<Instant>>,
     /// Pids that got a stop signal.
     told: BTreeSet<i32>,
     refuse: bool,
     /// The end was asked for.
-    term: bool,
+    pub(super) term: bool,
     /// With this, by the worker.
     asked: Option<Exit>,
-    decided: bool,
-    exit: Option<Exit>,
+    pub(super) decided: bool,
+    pub(super) exit: Option<Exit>,
+    /// What the latest worker was told first, until somebody looks.
+    pub(super) welcome: Option<ToWorker>,
+    /// Whether the files that a process may read are in place and checked.
+    pub(super) may_read: Box<dyn Fn(usize) -> bool>,
 }
 
 impl Several {
+    pub(super) fn new(plan: Plan) -> Several {
+        let count = plan.cares.len();
+        Several {
+            plan,
+            now: Instant::now(),
+            next_pid: FIRST,
+            running: vec![None; count],
+            ready: vec![false; count],
+            spawns: vec![Vec::new(); count],
+            told: BTreeSet::new(),
+            refuse: false,
+            term: false,
+            asked: None,
+            decided: false,
+            exit: None,
+            welcome: None,
+            may_read: Box::new(|_| true),
+        }
+    }
+
     fn after(&self, index: usize, other: usize) -> bool {
         let direct = |index: usize| self.plan.cares[index].after.iter().map(|name| name[1..].parse::<usize>().unwrap());
         direct(index).any(|before| before == other || self.after(before, other))
     }
 
-    fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
+    pub(super) fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
         while !out.is_empty() {
             let mut answers = Vec::new();
             for action in out.drain(..) {
@@ -505,6 +529,7 @@ impl Several {
                         let is_main = self.plan.cares[process].kind == Kind::Main;
                         prop_assert!(!self.term || is_main, "a start after the end was asked for");
                         prop_assert!(self.running[process].is_none(), "started twice");
+                        prop_assert!((self.may_read)(process), "{process} before its files");
                         for other in (0..self.running.len())
                             .filter(|&other| self.plan.cares[process].after.contains(&format!("p{other}")))
                         {
@@ -543,6 +568,8 @@ impl Several {
                     }
                     Action::LastWord(..) => self.decided = true,
                     Action::Exit(exit) => self.exit = Some(exit),
+                    Action::ForkWorker => answers.push(Event::Forked { pid: WORKER }),
+                    Action::Tell(welcome @ ToWorker::Welcome { .. }) => self.welcome = Some(welcome),
                     _ => {}
                 }
             }
@@ -554,7 +581,7 @@ impl Several {
     }
 
     /// A process ends; what the machine is to make of it.
-    fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
+    pub(super) fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
         let pid = self.running.get_mut(index)?.take()?;
         let care = &self.plan.cares[index];
         self.ready[index] = match care.kind {
@@ -579,15 +606,10 @@ proptest! {
     fn in_any_order(plan in plans(), steps in several_steps(), deaf in any::<u8>()) {
         let count = plan.cares.len();
         let mut machine = Machine::new(None, true);
-        let mut world = Several {
-            now: Instant::now(), next_pid: FIRST, running: vec![None; count], ready: vec![false; count],
-            spawns: vec![Vec::new(); count], told: BTreeSet::new(), refuse: false, term: false,
-            asked: None, decided: false, exit: None, plan,
-        };
+        let mut world = Several::new(plan);
         let mut out = Vec::new();
         machine.begin(world.now, &mut out);
-        out.clear();
-        machine.handle(world.now, Event::Forked { pid: WORKER }, &mut out);
+        world.carry_out(&mut machine, &mut out)?;
         for (index, care) in world.plan.cares.clone().into_iter().enumerate() {
             let spec = named(&format!("p{index}"), care);
             machine.handle(world.now, Event::Message(ToInit::Process(Box::new(spec))), &mut out);
