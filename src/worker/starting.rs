@@ -229,8 +229,11 @@ impl Worker<'_> {
             waiting if waiting.is_empty() => self.blocked.get(&index).cloned().unwrap_or_default(),
             waiting => waiting,
         });
+        // Published once, and changed since, for whoever has started already.
+        let mixed = self.groups.iter().filter(|group| group.files == Files::Mixed);
+        let mixed = mixed.filter(|group| group.done).filter_map(|group| group.trouble.clone());
         let mut missing: Vec<Complaint> = Vec::new();
-        for complaint in probes.chain(inputs) {
+        for complaint in probes.chain(inputs).chain(mixed) {
             if !missing.contains(&complaint) {
                 missing.push(complaint);
             }
@@ -252,11 +255,12 @@ impl Worker<'_> {
         if !self.gate_probes.is_empty() {
             return Exit::UNAVAILABLE;
         }
-        self.blocked
-            .keys()
-            .map(|&group| self.exit_of(group))
-            .find(|&exit| exit == Exit::UNAVAILABLE)
-            .unwrap_or(Exit::DATA)
+        if self.groups.iter().all(|group| group.done) {
+            // What is left is a group that can neither be published nor taken back.
+            return Exit::CANNOT_WRITE;
+        }
+        let mut exits = self.blocked.keys().map(|&group| self.exit_of(group));
+        exits.find(|&exit| exit == Exit::UNAVAILABLE).unwrap_or(Exit::DATA)
     }
 
     /// 69 when a source that the group uses cannot be reached, else 65: a value is missing or wrong.

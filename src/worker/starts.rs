@@ -61,15 +61,12 @@ impl Starts {
 /// The groups that a process waits for: its own environment, the files whose reload names it, and those whose reload names
 /// nobody, because they may be anybody's. One that no file names waits for all files: it may read any of them.
 pub fn needs(groups: &[GroupPlan], process: &str) -> impl Iterator<Item = usize> {
-    let is_file = |group: &&GroupPlan| group.environment_of.is_none();
-    let named = |group: &GroupPlan| processes_of(group.reloads());
-    let is_named = groups.iter().filter(is_file).any(|group| named(group).iter().any(|name| name == process));
+    let told = |group: &GroupPlan| processes_of(group.reloads());
+    let is_told = move |group: &GroupPlan| told(group).iter().any(|name| name == process);
+    let has_files = groups.iter().any(|group| group.environment_of.is_none() && is_told(group));
     let is_needed = move |group: &GroupPlan| match &group.environment_of {
         Some(whose) => whose.process == process,
-        None => {
-            let named = named(group);
-            !is_named || named.is_empty() || named.iter().any(|name| name == process)
-        }
+        None => !has_files || told(group).is_empty() || is_told(group),
     };
     groups.iter().enumerate().filter(move |(_, group)| is_needed(group)).map(|(index, _)| index)
 }

@@ -65,7 +65,9 @@ fn the_next_worker_learns_who_runs_and_starts_nobody_twice() {
     case.dies(WORKER, libc::SIGKILL);
     case.take();
     case.wait(Duration::from_secs(1));
-    let Some(Action::Tell(ToWorker::Welcome { started, allowed, .. })) = case.take().pop() else { panic!("no welcome") };
+    let Some(Action::Tell(ToWorker::Welcome { started, allowed, .. })) = case.take().pop() else {
+        panic!("no welcome")
+    };
     assert_eq!((started, allowed), (false, vec!["php".to_owned()]));
     // Its end is not the worker's to notice.
     case.dies(FIRST, exited(1));
@@ -392,7 +394,8 @@ impl Several {
         for (process, care) in self.plan.cares.iter().enumerate() {
             let turn = care.after.iter().all(|name| self.ready[name[1..].parse::<usize>().unwrap()]);
             let open = worker.disk.borrow().open;
-            let held = open.is_some_and(|at| concerned(&worker.groups[at], self.running.len()).contains(&name(process)));
+            let held =
+                open.is_some_and(|at| concerned(&worker.groups[at], self.running.len()).contains(&name(process)));
             let may = worker.starts.may_run(&name(process)) && machine.worker_pid().is_some() && !held;
             let waits = self.spawns[process].is_empty() && !self.term;
             prop_assert!(!(may && turn && waits), "{process} waits for nothing");
