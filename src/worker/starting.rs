@@ -6,7 +6,7 @@ use super::group::Files;
 use super::injection::Injected;
 use super::publishing::owner_ids;
 use super::{Event, Worker};
-use crate::config::plan::{DirPlan, LayerPlan, ProcessPlan};
+use crate::config::plan::{DirPlan, LayerPlan, Plan, ProcessPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// After the start, before its memory goes back: what starts may soon be told something.
+const REST: Duration = Duration::from_millis(500);
+
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
@@ -148,6 +151,7 @@ impl Worker<'_> {
         self.make_directories(When::Last, now)?;
         self.gate = None;
         self.blocked.clear();
+        self.rest_at = self.mode.watches().then(|| now + REST);
         self.start_processes()?;
         if self.control.has_init() {
             self.begin_to_use(now, |worker| worker.starts.all());
@@ -190,14 +194,12 @@ impl Worker<'_> {
             // From the first start on init has to know of main, and of what comes after what.
             for process in &plan.processes {
                 let spec = crate::commands::process_spec(process, &plan, &Injected::as_written(process))?;
-                self.control.tell(&ToInit::Process(Box::new(spec)));
+                self.control.tell_with_next(&ToInit::Process(Box::new(spec)));
             }
             self.watch_processes();
         }
         for process in plan.processes.iter().filter(|process| names.contains(&process.name)) {
-            if let Some(injected) = self.injected_into(process) {
-                self.describe(crate::commands::process_spec(process, &plan, &injected)?);
-            }
+            self.describe_with_next(process, &plan)?;
         }
         self.control.tell(&ToInit::Allow(names.clone()));
         self.begin_to_use(now, |worker| worker.starts.allow(names));
@@ -284,10 +286,16 @@ impl Worker<'_> {
         }
     }
 
-    /// What a process is to be started with, where init does not know it already.
-    fn injected_into(&mut self, process: &ProcessPlan) -> Option<Injected> {
+    /// Tells init, with what is told next, what a process is to be started with. It wakes once: that is two changes of
+    /// process less in every start.
+    fn describe_with_next(&mut self, process: &ProcessPlan, plan: &Plan) -> Result<(), Failure> {
         let as_written = || process.env.is_fixed().then(|| Injected::as_written(process));
-        self.injected.remove(&process.name).or_else(as_written)
+        // Of the others init has what was said before, until the sources have answered.
+        if let Some(injected) = self.injected.remove(&process.name).or_else(as_written) {
+            let message = self.description(crate::commands::process_spec(process, plan, &injected)?);
+            self.control.tell_with_next(&message);
+        }
+        Ok(())
     }
 
     /// Everything is published and checked: init may start the processes.
@@ -297,10 +305,7 @@ impl Worker<'_> {
         }
         let plan = std::rc::Rc::clone(&self.plan);
         for process in &plan.processes {
-            // Of the others init has what was said before, until the sources have answered.
-            if let Some(injected) = self.injected_into(process) {
-                self.describe(crate::commands::process_spec(process, &plan, &injected)?);
-            }
+            self.describe_with_next(process, &plan)?;
         }
         if self.starts.has_begun() {
             // Those before this worker may have known others.
