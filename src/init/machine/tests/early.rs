@@ -313,7 +313,11 @@ proptest! {
                     }
                 }
                 Step::Dies(after) => worker.left = Some(after),
-                Step::Ends(process, status) => event = world.dies(process, status),
+                Step::Ends(process, status) => {
+                    event = world.dies(process, status);
+                    // Whatever its code.
+                    world.decided |= event.is_some() && world.plan.cares[process].kind == Kind::Main;
+                }
                 Step::Ready(process) => {
                     if let Some(Some(pid)) = world.running.get(process).copied()
                         && world.plan.cares[process].ready == Readiness::Probe
