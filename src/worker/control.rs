@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Control {
     socket: Option<Arc<UnixStream>>,
     /// Held while a message is written: probes tell of their programs from threads of their own, and a long message
-    /// may be written in pieces.
-    writing: Arc<Mutex<()>>,
+    /// may be written in pieces. What is in it goes first.
+    writing: Arc<Mutex<Vec<u8>>>,
 }
 
 /// What a new worker has to know of the ones before it; see [`ToWorker::Welcome`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Welcome {
-    /// main has been started already.
+    /// Everything was published once, and every process may run.
     pub started: bool,
+    /// Before that: the processes that may run already.
+    pub allowed: Vec<String>,
     /// Groups whose reload is still owed.
     pub owed: Vec<String>,
     /// Processes that are held.
@@ -64,9 +66,17 @@ impl Control {
     /// not looked at.
     pub fn tell(&self, message: &ToInit) {
         if let Some(socket) = &self.socket {
-            let message = link::encode(message);
-            let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = (&**socket).write_all(&message);
+            let mut bytes = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            bytes.extend(link::encode(message));
+            let _ = (&**socket).write_all(&bytes);
+            *bytes = Vec::new();
+        }
+    }
+
+    /// Tells init together with what is told next, which has to follow at once.
+    pub fn tell_with_next(&self, message: &ToInit) {
+        if self.has_init() {
+            self.writing.lock().unwrap_or_else(PoisonError::into_inner).extend(link::encode(message));
         }
     }
 
@@ -74,8 +84,8 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, owed, held, specs } => {
-                Some((Welcome { started, owed, held, specs: specs.into_iter().collect() }, reader))
+            ToWorker::Welcome { started, allowed, owed, held, specs } => {
+                Some((Welcome { started, allowed, owed, held, specs: specs.into_iter().collect() }, reader))
             }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }
