@@ -13,6 +13,8 @@ pub(super) struct Leaving {
     drain_until: Option<Instant>,
     /// main has been told.
     told: bool,
+    /// What asked for it.
+    by: i32,
 }
 
 impl Leaving {
@@ -38,7 +40,7 @@ impl Machine {
         }
         let runs = matches!(main.state, State::Running { .. } | State::Starting);
         if asks && runs {
-            self.leave(now, index, out);
+            self.leave(now, index, number, out);
         }
         let waits = self.leaving.as_ref().is_some_and(|leaving| !leaving.told) && asks;
         let main = &mut self.processes[index];
@@ -75,14 +77,14 @@ impl Machine {
         let drain = self.processes.iter().map(|process| process.rules.care.drain).max().unwrap_or_default();
         if self.leaving.is_none() && self.started && !drain.is_zero() {
             out.push(Action::Tell(ToWorker::Draining));
-            self.leaving = Some(Leaving { drain_until: Some(now + drain), told: false });
+            self.leaving = Some(Leaving { drain_until: Some(now + drain), told: false, by: number });
         } else {
             self.end(now, Exit::by_signal(number), out);
         }
     }
 
     /// The end was asked for: nothing but main is started from here on. Asked again, it is not waited any longer.
-    fn leave(&mut self, now: Instant, main: usize, out: &mut Vec<Action>) {
+    fn leave(&mut self, now: Instant, main: usize, by: i32, out: &mut Vec<Action>) {
         if let Some(leaving) = &mut self.leaving {
             leaving.drain_until = None;
             return;
@@ -93,16 +95,24 @@ impl Machine {
             out.push(Action::Tell(ToWorker::Draining));
         }
         let told = drain_until.is_none() && self.processes.len() == 1;
-        self.leaving = Some(Leaving { drain_until, told });
+        self.leaving = Some(Leaving { drain_until, told, by });
     }
 
     /// After the drain, what comes after main is stopped, the last first; then main gets the signals that were kept.
     pub(super) fn leave_on(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(leaving) = &self.leaving else { return };
+        let by = leaving.by;
+        let essential = |process: &Process| process.kind() == Kind::Essential && process.is_there();
+        let Some(main) = self.main_index() else {
+            // Without any of what the container is, the drain is over.
+            if leaving.drain_until.is_none() || !self.processes.iter().any(essential) {
+                self.end(now, Exit::by_signal(by), out);
+            }
+            return;
+        };
         if leaving.drain_until.is_some() {
             return;
         }
-        let Some(main) = self.main_index() else { return self.end(now, Exit::by_signal(libc::SIGTERM), out) };
         if !leaving.told && self.stop_those(now, |machine, index| machine.comes_after(index, main), out) {
             return;
         }
@@ -171,7 +181,8 @@ impl Machine {
         }
         let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
             self.shutdown_at = None;
-            return self.end(now, Exit::by_signal(libc::SIGTERM), out);
+            let by = self.leaving.as_ref().map_or(libc::SIGTERM, |leaving| leaving.by);
+            return self.end(now, Exit::by_signal(by), out);
         };
         match &main.state {
             State::Starting => return,

@@ -142,7 +142,10 @@ impl Several {
                         prop_assert!(self.running.iter().all(Option::is_none), "a process was forgotten");
                         answers.push(Event::Reaped { left: false });
                     }
-                    Action::LastWord(..) => self.decided = true,
+                    Action::LastWord(..) => {
+                        prop_assert!(!self.term || self.decided, "{action:?}: after TERM the code is main's");
+                        self.decided = true;
+                    }
                     Action::Exit(exit) => self.exit = Some(exit),
                     _ => {}
                 }
@@ -213,11 +216,12 @@ fn account(
     prop_assert!(again == u32::from(due) && (open || !due), "counted {} times, is to run: {}", again, due);
     let limited = machine.processes[index].rules.care.limit.is_some();
     prop_assert!(!limited || after[index].2 <= LIMIT.restarts as usize, "more are remembered than may be");
-    let length = out.len();
+    let (length, all) = (out.len(), format!("{:?}", machine.processes));
     for stranger in [pid, 1] {
         machine.handle(now, Event::Exited { pid: stranger, status: exited(77) }, out);
     }
-    prop_assert!(out.len() == length && books(machine) == after, "an end counts twice, or is a stranger's");
+    let same = out.len() == length && format!("{:?}", machine.processes) == all;
+    prop_assert!(same, "an end counts twice, or is a stranger's");
     Ok(())
 }
 
@@ -300,12 +304,17 @@ proptest! {
             }
         }
         if world.exit.is_none() {
+            let decided = world.decided;
             world.term = true;
             machine.handle(world.now, Event::Signal { number: libc::SIGTERM, from_self: false }, &mut out);
             world.carry_out(&mut machine, &mut out)?;
             let began = world.now;
             world.drive(&mut machine, &mut out, deaf)?;
             prop_assert!(world.exit.is_some(), "it never ends");
+            // Who is told ends with 0.
+            let mains = world.plan.cares.iter().any(|care| care.kind == Kind::Main).then_some(Exit::OK);
+            let right = decided || world.exit == Some(Exit(143)) || world.exit == mains;
+            prop_assert!(right, "{:?}: neither 143 nor main's code", world.exit);
             let bound = Duration::from_secs(2) + Duration::from_secs(6) * u32::try_from(count).unwrap();
             prop_assert!(world.now - began <= bound, "it takes too long");
         }

@@ -215,6 +215,33 @@ fn a_drain_puts_the_stop_signal_off_and_a_second_term_ends_it() {
 }
 
 #[test]
+fn once_the_end_was_asked_for_the_code_is_mains_whoever_else_ends() {
+    let once = |kind| Care { kind, restart: Restart::Never, ready: Readiness::Probe, ..Care::default() };
+    for kind in [Kind::Essential, Kind::Setup, Kind::Sidecar] {
+        let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+        let mut case = started([named(MAIN, drain), named("x", once(kind)), named("y", after(sidecar(), &["x"]))]);
+        case.take();
+        case.signal(libc::SIGTERM);
+        case.dies(FIRST + 1, exited(9));
+        assert_eq!(loud(case.take()), [Action::Tell(ToWorker::Draining)], "{kind:?}");
+        case.wait(Duration::from_secs(5));
+        case.dies(FIRST, exited(3));
+        case.feed(Event::Reaped { left: false });
+        assert_eq!(case.take(), [to_main(libc::SIGTERM), Action::Reap, Action::Exit(Exit(3))], "{kind:?}");
+    }
+    // Without main it is the signal's; and when nothing essential is left, there is nothing to look away from.
+    let essential = Care { kind: Kind::Essential, drain: Duration::from_secs(5), ..Care::default() };
+    let mut case = started([named("a", essential.clone()), named("b", essential)]);
+    case.take();
+    case.signal(libc::SIGINT);
+    case.dies(FIRST, exited(9));
+    assert_eq!(loud(case.take()), [Action::Tell(ToWorker::Draining)]);
+    case.dies(FIRST + 1, exited(9));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(loud(case.take()), [Action::Reap, Action::Exit(Exit(130))]);
+}
+
+#[test]
 fn without_main_an_essential_process_is_the_container() {
     let essential = Care { kind: Kind::Essential, ..Care::default() };
     let mut case = started([named("a", essential.clone()), named("b", after(essential, &["a"]))]);
