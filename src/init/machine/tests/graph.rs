@@ -213,6 +213,7 @@ fn account(
     let due = matches!(machine.processes[index].state, State::Waiting | State::Starting | State::Pausing { .. });
     let over = matches!(machine.processes[index].state, State::Over { .. } | State::Stopped);
     prop_assert!(due != over, "neither to run again nor over, or both: {:?}", machine.processes[index]);
+    prop_assert!(!due || machine.leaving.is_none(), "to run again, though the end was asked for");
     prop_assert!(again == u32::from(due) && (open || !due), "counted {} times, is to run: {}", again, due);
     let limited = machine.processes[index].rules.care.limit.is_some();
     prop_assert!(!limited || after[index].2 <= LIMIT.restarts as usize, "more are remembered than may be");
