@@ -1,4 +1,4 @@
-//! What processes write while they are killed: through `prefix` every line that was written comes out, whole and in order.
+//! What processes write while they are killed: through `prefix` and `json` every line that was written comes out, whole and in order.
 //! Where loggers are killed, too, lines may come again and one may be cut (docs/design/processes.md), and none is lost.
 
 use crate::actors;
@@ -128,13 +128,13 @@ impl Stand {
         let helper = std::env::current_exe().unwrap();
         let (path, helper) = (text(dir.path()), text(&helper));
         let process = |name: &str, keys: &str| {
-            format!(
-                "[process.{name}]\ncommand = [{helper:?}, \"@lines\", {path:?}, {name:?}]\nlog = \"prefix\"\n{keys}\n"
-            )
+            format!("[process.{name}]\ncommand = [{helper:?}, \"@lines\", {path:?}, {name:?}]\n{keys}\n")
         };
         // Restarted at once, however often.
-        let again = "restart = \"always\"\nstable = \"1ms\"\nmax_restarts = 1000\nwithin = \"1s\"";
-        let config = [process("main", ""), process("a", again), process("b", again)].concat();
+        let again = "restart = \"always\"\nstable = \"1ms\"\nmax_restarts = 1000\nwithin = \"1s\"\n";
+        let log = |form: &str, keys: &str| format!("{keys}log = \"{form}\"");
+        let (prefix, json) = (log("prefix", again), log("json", again));
+        let config = [process("main", &log("prefix", "")), process("a", &prefix), process("b", &json)].concat();
         let config = write(dir.path(), "proem.toml", &config);
         let argv = [BINARY, "--control", "none", "-c", text(&config)].map(str::to_owned);
         let mut command = namespace::at(Place::Subreaper, &argv);
@@ -263,7 +263,12 @@ impl Seen {
     }
 
     fn take(&mut self, text: &str) {
-        let parsed = text.split_once(" | ").and_then(|(name, rest)| Some((name, actors::whole(rest)?)));
+        let object = serde_json::from_str::<serde_json::Value>(text).ok();
+        let said = match &object {
+            Some(object) => object["process"].as_str().zip(object["line"].as_str()),
+            None => text.split_once(" | "),
+        };
+        let parsed = said.and_then(|(name, rest)| Some((name, actors::whole(rest)?)));
         let Some((name, (life, number))) = parsed else {
             return self.odd.push(text.chars().take(100).collect());
         };

@@ -81,15 +81,16 @@ pub fn run(kind: Kind, seed: u64, count: u64, took: &mut Vec<Duration>) -> Summa
     let mut random = Random(seed);
     let mut summary = Summary::default();
     // How long a whole start takes here and now, with as many others beside it as below.
-    let whole = (0..3).map(|_| whole(kind)).max().unwrap_or_default();
+    let mut whole = (0..3).map(|_| whole(kind)).max().unwrap_or_default();
     for round in 0..count {
         let mut start = Start::new(kind);
         let begun = Instant::now();
-        // As long as a start takes, and a tenth of that. Some come when main runs for sure.
-        let most = u64::try_from(whole.as_micros()).unwrap() * 11 / 10;
+        // As long as a start takes, and a tenth of that. Some come when main runs for sure; they tell how long that is by now.
         if random.one_in(10) {
             start.until("main is up", |notes| notes.contains("main is up"));
+            whole = (whole + begun.elapsed()) / 2;
         } else {
+            let most = u64::try_from(whole.as_micros()).unwrap() * 11 / 10;
             spin(begun, Duration::from_micros(random.below(most)));
         }
         let moment = start.notes();
