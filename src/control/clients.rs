@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long a client may take to say what it wants, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a socket takes at once when nothing was written to it yet, bytes; the answers to orders are shorter.
+const AT_ONCE: usize = 2048;
+
 /// A connection with time-outs, which another thread can end.
 pub trait Client: Send + Sync + 'static {
     /// Reads once; 0 is the end.
@@ -88,9 +91,12 @@ impl<C: Client> Served<C> {
         Ok(said)
     }
 
-    /// The whole answer, in all within the patience: one that takes a byte a second does not have it renewed by each.
+    /// The whole answer, in all within the patience: one that takes a byte a second does not have it renewed by each. While
+    /// it takes a long one it may have to leave.
     pub fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        self.seat.turn(Turn::Taking)?;
+        if bytes.len() > AT_ONCE {
+            self.seat.turn(Turn::Taking)?;
+        }
         let deadline = Instant::now() + PATIENCE;
         while !bytes.is_empty() {
             self.client().write_within(left(deadline)?)?;

@@ -1,7 +1,7 @@
 //! What holds for any graph of processes and any sequence of events: the order of start and stop, restarts and their
 //! limits, the books, and the way to the end.
 
-use super::several::named;
+use super::several::{exit, named};
 use super::*;
 use crate::init::machine::process::State;
 use crate::link::{Care, Exhausted, Kind, Readiness, Restart, RestartLimit};
@@ -13,6 +13,7 @@ enum Step {
     Ready(usize),
     Pass(u64),
     Term,
+    Exit,
     Refused,
     Hup,
     /// Its probe says that it is not alive.
@@ -20,14 +21,14 @@ enum Step {
 }
 
 #[derive(Debug, Clone)]
-struct Plan {
-    cares: Vec<Care>,
+pub(super) struct Plan {
+    pub(super) cares: Vec<Care>,
 }
 
 const LIMIT: RestartLimit = RestartLimit { restarts: 3, within: Duration::from_secs(30) };
 
 /// Up to six processes; each may come after those with a smaller number. The last is main, or essential.
-fn plans() -> impl Strategy<Value = Plan> {
+pub(super) fn plans() -> impl Strategy<Value = Plan> {
     let one = (0..3u8, any::<u8>(), any::<bool>(), 0..3u8, any::<bool>(), any::<bool>());
     (proptest::collection::vec(one, 1..6), any::<bool>(), any::<u8>(), 0..2u64).prop_map(
         |(others, with_main, last_after, drain)| {
@@ -63,6 +64,7 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..6usize).prop_map(Step::Ready),
         4 => (0..4000u64).prop_map(Step::Pass),
         1 => Just(Step::Term),
+        1 => Just(Step::Exit),
         1 => Just(Step::Refused),
         1 => Just(Step::Hup),
         2 => (0..6usize).prop_map(Step::Sick),
@@ -71,30 +73,58 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The kernel's and the worker's half.
-struct Several {
-    plan: Plan,
-    now: Instant,
+pub(super) struct Several {
+    pub(super) plan: Plan,
+    pub(super) now: Instant,
     next_pid: i32,
-    running: Vec<Option<i32>>,
-    ready: Vec<bool>,
-    spawns: Vec<Vec<Instant>>,
+    pub(super) running: Vec<Option<i32>>,
+    pub(super) ready: Vec<bool>,
+    pub(super) spawns: Vec<Vec<Instant>>,
     /// Pids that got a stop signal.
     told: BTreeSet<i32>,
     /// Pids that are stopped because they are not alive.
     sick: BTreeSet<i32>,
     refuse: bool,
-    term: bool,
-    decided: bool,
-    exit: Option<Exit>,
+    /// The end was asked for.
+    pub(super) term: bool,
+    /// With this, by the worker.
+    asked: Option<Exit>,
+    pub(super) decided: bool,
+    pub(super) exit: Option<Exit>,
+    /// What the latest worker was told first, until somebody looks.
+    pub(super) welcome: Option<ToWorker>,
+    /// Whether the files that a process may read are in place and checked.
+    pub(super) may_read: Box<dyn Fn(usize) -> bool>,
 }
 
 impl Several {
+    pub(super) fn new(plan: Plan) -> Several {
+        let count = plan.cares.len();
+        Several {
+            plan,
+            now: Instant::now(),
+            next_pid: FIRST,
+            running: vec![None; count],
+            ready: vec![false; count],
+            spawns: vec![Vec::new(); count],
+            told: BTreeSet::new(),
+            sick: BTreeSet::new(),
+            refuse: false,
+            term: false,
+            asked: None,
+            decided: false,
+            exit: None,
+            welcome: None,
+            may_read: Box::new(|_| true),
+        }
+    }
+
     fn after(&self, index: usize, other: usize) -> bool {
         let direct = |index: usize| self.plan.cares[index].after.iter().map(|name| name[1..].parse::<usize>().unwrap());
         direct(index).any(|before| before == other || self.after(before, other))
     }
 
-    fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
+    pub(super) fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
         while !out.is_empty() {
             let mut answers = Vec::new();
             for action in out.drain(..) {
@@ -103,8 +133,9 @@ impl Several {
                     Action::Spawn { process } => {
                         prop_assert!(!self.decided, "a start after the end was decided");
                         let is_main = self.plan.cares[process].kind == Kind::Main;
-                        prop_assert!(!self.term || is_main, "a start after TERM");
+                        prop_assert!(!self.term || is_main, "a start after the end was asked for");
                         prop_assert!(self.running[process].is_none(), "started twice");
+                        prop_assert!((self.may_read)(process), "{process} before its files");
                         for other in (0..self.running.len())
                             .filter(|&other| self.plan.cares[process].after.contains(&format!("p{other}")))
                         {
@@ -142,11 +173,14 @@ impl Several {
                         prop_assert!(self.running.iter().all(Option::is_none), "a process was forgotten");
                         answers.push(Event::Reaped { left: false });
                     }
-                    Action::LastWord(..) => {
-                        prop_assert!(!self.term || self.decided, "{action:?}: after TERM the code is main's");
+                    Action::LastWord(exit, _) => {
+                        let asked = self.asked == Some(exit);
+                        prop_assert!(!self.term || self.decided || asked, "after TERM the code is main's, not {exit}");
                         self.decided = true;
                     }
                     Action::Exit(exit) => self.exit = Some(exit),
+                    Action::ForkWorker => answers.push(Event::Forked { pid: WORKER }),
+                    Action::Tell(welcome @ ToWorker::Welcome { .. }) => self.welcome = Some(welcome),
                     _ => {}
                 }
             }
@@ -158,7 +192,7 @@ impl Several {
     }
 
     /// A process ends; what the machine is to make of it.
-    fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
+    pub(super) fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
         let pid = self.running.get_mut(index)?.take()?;
         let care = &self.plan.cares[index];
         self.ready[index] = match care.kind {
@@ -230,21 +264,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// Nothing starts before what it comes after is ready; what is stopped goes in reverse; nothing starts once the end was
-    /// asked for or decided; each stop protocol runs once; each end is accounted once; limits of restarts hold; main's code
-    /// is the container's; and after a TERM it ends, whoever is deaf to what.
+    /// asked for or decided; each stop protocol runs once; each end is accounted once; limits of restarts hold; main's code is the container's, but 75 where
+    /// the worker asked for the end and main was stopped for it; and after a TERM it ends, whoever is deaf to what.
     #[test]
     fn in_any_order(plan in plans(), steps in several_steps(), deaf in any::<u8>()) {
         let count = plan.cares.len();
         let mut machine = Machine::new(None, true);
-        let mut world = Several {
-            now: Instant::now(), next_pid: FIRST, running: vec![None; count], ready: vec![false; count],
-            spawns: vec![Vec::new(); count], told: BTreeSet::new(), sick: BTreeSet::new(), refuse: false, term: false, decided: false,
-            exit: None, plan,
-        };
+        let mut world = Several::new(plan);
         let mut out = Vec::new();
         machine.begin(world.now, &mut out);
-        out.clear();
-        machine.handle(world.now, Event::Forked { pid: WORKER }, &mut out);
+        world.carry_out(&mut machine, &mut out)?;
         for (index, care) in world.plan.cares.clone().into_iter().enumerate() {
             let spec = named(&format!("p{index}"), care);
             machine.handle(world.now, Event::Message(ToInit::Process(Box::new(spec))), &mut out);
@@ -256,8 +285,10 @@ proptest! {
             let mut own = None;
             let event = match step {
                 Step::Dies(index, status) => {
+                    let told = world.running.get(index).copied().flatten().is_some_and(|pid| world.told.contains(&pid));
                     let Some(event) = world.dies(index, status) else { continue };
-                    own = (world.plan.cares[index].kind == Kind::Main).then_some(status);
+                    let code = world.asked.filter(|_| told).unwrap_or_else(|| decode(status).unwrap());
+                    own = (world.plan.cares[index].kind == Kind::Main).then_some(code);
                     event
                 }
                 Step::Ready(index) => {
@@ -273,6 +304,10 @@ proptest! {
                 Step::Term => {
                     world.term = true;
                     Event::Signal { number: libc::SIGTERM, from_self: false }
+                }
+                Step::Exit => {
+                    (world.term, world.asked) = (true, Some(Exit::RELOAD));
+                    Event::Message(exit())
                 }
                 Step::Refused => {
                     world.refuse = true;
@@ -290,11 +325,11 @@ proptest! {
             };
             deliver(&mut machine, world.now, event, &mut out)?;
             world.carry_out(&mut machine, &mut out)?;
-            if let Some(status) = own {
-                // The others are told to go; then its code is the container's.
+            if let Some(code) = own {
+                // The others are told to go; then the code is the container's.
                 world.decided = true;
                 world.drive(&mut machine, &mut out, deaf)?;
-                prop_assert_eq!(world.exit, Some(decode(status).unwrap()));
+                prop_assert_eq!(world.exit, Some(code));
             }
         }
         for (index, spawns) in world.spawns.iter().enumerate() {
@@ -314,7 +349,7 @@ proptest! {
             prop_assert!(world.exit.is_some(), "it never ends");
             // Who is told ends with 0.
             let mains = world.plan.cares.iter().any(|care| care.kind == Kind::Main).then_some(Exit::OK);
-            let right = decided || world.exit == Some(Exit(143)) || world.exit == mains;
+            let right = decided || [Some(Exit(143)), mains, world.asked].contains(&world.exit);
             prop_assert!(right, "{:?}: neither 143 nor main's code", world.exit);
             let bound = Duration::from_secs(2) + Duration::from_secs(6) * u32::try_from(count).unwrap();
             prop_assert!(world.now - began <= bound, "it takes too long");

@@ -183,6 +183,97 @@ fn a_term_stops_those_after_main_first() {
     assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(143))]);
 }
 
+pub(super) fn exit() -> ToInit {
+    ToInit::Exit { code: 75, reason: "`a` changed".into() }
+}
+
+fn said() -> Action {
+    Action::LastWord(Exit::RELOAD, "`a` changed".into())
+}
+
+#[test]
+fn an_exit_goes_the_way_of_a_term() {
+    let mut case = started([
+        named("db", sidecar()),
+        named(MAIN, after(Care::default(), &["db"])),
+        named("front", after(sidecar(), &[MAIN])),
+    ]);
+    case.take();
+    let (db, main, front) = (FIRST, FIRST + 1, FIRST + 2);
+    case.say(exit());
+    assert_eq!(case.take(), [term(front)]);
+    case.say(exit());
+    case.dies(db, exited(1));
+    assert_eq!(loud(case.take()), [kill_group(db)], "it is not started again");
+    case.dies(front, exited(0));
+    assert_eq!(case.take(), [term(main)]);
+    // Its own answer to the stop is not the container's.
+    case.dies(main, exited(3));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_waits_for_the_drain_and_a_term_ends_that() {
+    let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+    for kind in [Kind::Main, Kind::Essential] {
+        for early in [true, false] {
+            let mut case = started([named(MAIN, Care { kind, ..drain.clone() })]);
+            case.take();
+            case.say(exit());
+            assert_eq!(case.take(), [Action::Tell(ToWorker::Draining)]);
+            if early {
+                case.signal(libc::SIGTERM);
+            } else {
+                case.wait(Duration::from_secs(5));
+            }
+            assert!(case.take().contains(&term(FIRST)), "{kind:?}, {early}");
+            case.dies(FIRST, exited(0));
+            case.feed(Event::Reaped { left: false });
+            assert_eq!(case.take().last(), Some(&Action::Exit(Exit::RELOAD)), "{kind:?}, {early}");
+        }
+    }
+}
+
+#[test]
+fn main_that_ends_by_itself_before_an_exit_reaches_it_has_its_own_code() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.say(exit());
+    case.dies(FIRST, exited(3));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take().last(), Some(&Action::Exit(Exit(3))));
+}
+
+#[test]
+fn an_exit_is_bounded_by_the_timeout_of_the_shutdown() {
+    let bound = Some(Duration::from_secs(3));
+    let main = ProcessSpec { shutdown_timeout: bound, ..named(MAIN, Care::default()) };
+    let mut case = started([main, named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(exit());
+    case.wait(Duration::from_secs(3));
+    assert_eq!(loud(case.take()), [term(FIRST + 1), to_main(libc::SIGTERM), kill_group(FIRST)]);
+    case.dies(FIRST, libc::SIGKILL);
+    assert_eq!(case.take(), [said()]);
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_during_a_restart_takes_its_place() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(exit());
+    assert_eq!(case.take(), [to_main(libc::SIGTERM), term(FIRST + 1)]);
+    case.dies(FIRST, exited(0));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
 #[test]
 fn while_leaving_nobody_is_started_again() {
     let mut case = started([named(MAIN, Care::default()), named("php", sidecar())]);
