@@ -226,6 +226,36 @@ fn a_drain_puts_the_stop_signal_off() {
 }
 
 #[test]
+fn a_reload_by_exit_stops_all_in_the_order_of_a_term() {
+    let case = Case::new(
+        &[
+            "control = \"none\"\n[source]\napp = \"file:${D}/app.json\"\n".to_owned(),
+            "[template.a]\nfrom = \"${D}/a.tera\"\nto = \"${D}/a\"\nreload = \"exit\"\nthrottle = \"0s\"\n".to_owned(),
+            service("main", "after = [\"db\"]\ndrain = \"100ms\"", ""),
+            service("db", "", ""),
+            service("front", "after = [\"main\"]", ""),
+        ]
+        .concat(),
+    );
+    write(case.dir.path(), "a.tera", "{{ app.n }}");
+    let set = |n: u32| {
+        let new = write(case.dir.path(), ".app.json", &format!("{{\"n\": {n}}}"));
+        std::fs::rename(new, case.path("app.json")).unwrap();
+    };
+    set(1);
+    let mut process = case.start();
+    for name in ["main.up", "db.up", "front.up"] {
+        case.exists(&process, name);
+    }
+    set(2);
+    let output = process.ended(SOON);
+    assert_eq!(output.code, 75, "{}", output.stderr);
+    let last = format!("proem: exit 75: {} changed, and its `reload` is `exit`\n", case.path("a").display());
+    assert!(output.stderr.ends_with(&last), "{}", output.stderr);
+    assert!(read(&case.path("log")).ends_with("front stops\nmain stops\ndb stops\n"), "{}", read(&case.path("log")));
+}
+
+#[test]
 fn a_sidecar_has_neither_the_terminal_nor_what_proem_inherited() {
     let case = Case::new(
         &[

@@ -1,3 +1,4 @@
+mod early;
 mod several;
 
 use super::*;
@@ -310,7 +311,8 @@ fn held_processes_wait_over_a_workers_death() {
     case.take();
     case.wait(Duration::from_secs(1));
     let specs = vec![(MAIN.into(), spec().fingerprint())];
-    let welcome = ToWorker::Welcome { started: true, owed: vec!["web".into()], held: vec![MAIN.into()], specs };
+    let welcome =
+        ToWorker::Welcome { started: true, allowed: vec![], owed: vec!["web".into()], held: vec![MAIN.into()], specs };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::link::{Care, Exhausted, Kind, Order, Phase, ProcessState, Readiness, Restart, RestartLimit};
 
-fn named(name: &str, care: Care) -> ProcessSpec {
+pub(super) fn named(name: &str, care: Care) -> ProcessSpec {
     ProcessSpec { name: name.into(), stop_timeout: Duration::from_secs(5), care, ..spec() }
 }
 
@@ -183,6 +183,97 @@ fn a_term_stops_those_after_main_first() {
     assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(143))]);
 }
 
+fn exit() -> ToInit {
+    ToInit::Exit { code: 75, reason: "`a` changed".into() }
+}
+
+fn said() -> Action {
+    Action::LastWord(Exit::RELOAD, "`a` changed".into())
+}
+
+#[test]
+fn an_exit_goes_the_way_of_a_term() {
+    let mut case = started([
+        named("db", sidecar()),
+        named(MAIN, after(Care::default(), &["db"])),
+        named("front", after(sidecar(), &[MAIN])),
+    ]);
+    case.take();
+    let (db, main, front) = (FIRST, FIRST + 1, FIRST + 2);
+    case.say(exit());
+    assert_eq!(case.take(), [term(front)]);
+    case.say(exit());
+    case.dies(db, exited(1));
+    assert_eq!(loud(case.take()), [kill_group(db)], "it is not started again");
+    case.dies(front, exited(0));
+    assert_eq!(case.take(), [term(main)]);
+    // Its own answer to the stop is not the container's.
+    case.dies(main, exited(3));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_waits_for_the_drain_and_a_term_ends_that() {
+    let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+    for kind in [Kind::Main, Kind::Essential] {
+        for early in [true, false] {
+            let mut case = started([named(MAIN, Care { kind, ..drain.clone() })]);
+            case.take();
+            case.say(exit());
+            assert_eq!(case.take(), [Action::Tell(ToWorker::Draining)]);
+            if early {
+                case.signal(libc::SIGTERM);
+            } else {
+                case.wait(Duration::from_secs(5));
+            }
+            assert!(case.take().contains(&term(FIRST)), "{kind:?}, {early}");
+            case.dies(FIRST, exited(0));
+            case.feed(Event::Reaped { left: false });
+            assert_eq!(case.take().last(), Some(&Action::Exit(Exit::RELOAD)), "{kind:?}, {early}");
+        }
+    }
+}
+
+#[test]
+fn main_that_ends_by_itself_before_an_exit_reaches_it_has_its_own_code() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.say(exit());
+    case.dies(FIRST, exited(3));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take().last(), Some(&Action::Exit(Exit(3))));
+}
+
+#[test]
+fn an_exit_is_bounded_by_the_timeout_of_the_shutdown() {
+    let bound = Some(Duration::from_secs(3));
+    let main = ProcessSpec { shutdown_timeout: bound, ..named(MAIN, Care::default()) };
+    let mut case = started([main, named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(exit());
+    case.wait(Duration::from_secs(3));
+    assert_eq!(loud(case.take()), [term(FIRST + 1), to_main(libc::SIGTERM), kill_group(FIRST)]);
+    case.dies(FIRST, libc::SIGKILL);
+    assert_eq!(case.take(), [said()]);
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_during_a_restart_takes_its_place() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(exit());
+    assert_eq!(case.take(), [to_main(libc::SIGTERM), term(FIRST + 1)]);
+    case.dies(FIRST, exited(0));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
 #[test]
 fn while_leaving_nobody_is_started_again() {
     let mut case = started([named(MAIN, Care::default()), named("php", sidecar())]);
@@ -322,19 +413,20 @@ enum Step {
     Ready(usize),
     Pass(u64),
     Term,
+    Exit,
     Refused,
     Hup,
 }
 
 #[derive(Debug, Clone)]
-struct Plan {
-    cares: Vec<Care>,
+pub(super) struct Plan {
+    pub(super) cares: Vec<Care>,
 }
 
 const LIMIT: RestartLimit = RestartLimit { restarts: 3, within: Duration::from_secs(30) };
 
 /// Up to six processes; each may come after those with a smaller number. The last is main, or essential.
-fn plans() -> impl Strategy<Value = Plan> {
+pub(super) fn plans() -> impl Strategy<Value = Plan> {
     let one = (0..3u8, any::<u8>(), any::<bool>(), 0..3u8, any::<bool>(), any::<bool>());
     (proptest::collection::vec(one, 1..6), any::<bool>(), any::<u8>(), 0..2u64).prop_map(
         |(others, with_main, last_after, drain)| {
@@ -370,6 +462,7 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..6usize).prop_map(Step::Ready),
         4 => (0..4000u64).prop_map(Step::Pass),
         1 => Just(Step::Term),
+        1 => Just(Step::Exit),
         1 => Just(Step::Refused),
         1 => Just(Step::Hup),
     ];
@@ -377,28 +470,55 @@ fn several_steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The kernel's and the worker's half.
-struct Several {
-    plan: Plan,
-    now: Instant,
+pub(super) struct Several {
+    pub(super) plan: Plan,
+    pub(super) now: Instant,
     next_pid: i32,
-    running: Vec<Option<i32>>,
-    ready: Vec<bool>,
-    spawns: Vec<Vec<Instant>>,
+    pub(super) running: Vec<Option<i32>>,
+    pub(super) ready: Vec<bool>,
+    pub(super) spawns: Vec<Vec<Instant>>,
     /// Pids that got a stop signal.
     told: BTreeSet<i32>,
     refuse: bool,
-    term: bool,
-    decided: bool,
-    exit: Option<Exit>,
+    /// The end was asked for.
+    pub(super) term: bool,
+    /// With this, by the worker.
+    asked: Option<Exit>,
+    pub(super) decided: bool,
+    pub(super) exit: Option<Exit>,
+    /// What the latest worker was told first, until somebody looks.
+    pub(super) welcome: Option<ToWorker>,
+    /// Whether the files that a process may read are in place and checked.
+    pub(super) may_read: Box<dyn Fn(usize) -> bool>,
 }
 
 impl Several {
+    pub(super) fn new(plan: Plan) -> Several {
+        let count = plan.cares.len();
+        Several {
+            plan,
+            now: Instant::now(),
+            next_pid: FIRST,
+            running: vec![None; count],
+            ready: vec![false; count],
+            spawns: vec![Vec::new(); count],
+            told: BTreeSet::new(),
+            refuse: false,
+            term: false,
+            asked: None,
+            decided: false,
+            exit: None,
+            welcome: None,
+            may_read: Box::new(|_| true),
+        }
+    }
+
     fn after(&self, index: usize, other: usize) -> bool {
         let direct = |index: usize| self.plan.cares[index].after.iter().map(|name| name[1..].parse::<usize>().unwrap());
         direct(index).any(|before| before == other || self.after(before, other))
     }
 
-    fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
+    pub(super) fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
         while !out.is_empty() {
             let mut answers = Vec::new();
             for action in out.drain(..) {
@@ -407,8 +527,9 @@ impl Several {
                     Action::Spawn { process } => {
                         prop_assert!(!self.decided, "a start after the end was decided");
                         let is_main = self.plan.cares[process].kind == Kind::Main;
-                        prop_assert!(!self.term || is_main, "a start after TERM");
+                        prop_assert!(!self.term || is_main, "a start after the end was asked for");
                         prop_assert!(self.running[process].is_none(), "started twice");
+                        prop_assert!((self.may_read)(process), "{process} before its files");
                         for other in (0..self.running.len())
                             .filter(|&other| self.plan.cares[process].after.contains(&format!("p{other}")))
                         {
@@ -447,6 +568,8 @@ impl Several {
                     }
                     Action::LastWord(..) => self.decided = true,
                     Action::Exit(exit) => self.exit = Some(exit),
+                    Action::ForkWorker => answers.push(Event::Forked { pid: WORKER }),
+                    Action::Tell(welcome @ ToWorker::Welcome { .. }) => self.welcome = Some(welcome),
                     _ => {}
                 }
             }
@@ -458,7 +581,7 @@ impl Several {
     }
 
     /// A process ends; what the machine is to make of it.
-    fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
+    pub(super) fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
         let pid = self.running.get_mut(index)?.take()?;
         let care = &self.plan.cares[index];
         self.ready[index] = match care.kind {
@@ -477,21 +600,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// Nothing starts before what it comes after is ready; what is stopped goes in reverse; nothing starts once the end was
-    /// asked for or decided; each stop protocol runs once; limits of restarts hold; main's code is the container's; and
-    /// after a TERM it ends, whoever is deaf to what.
+    /// asked for or decided; each stop protocol runs once; limits of restarts hold; main's code is the container's, but 75 where
+    /// the worker asked for the end and main was stopped for it; and after a TERM it ends, whoever is deaf to what.
     #[test]
     fn in_any_order(plan in plans(), steps in several_steps(), deaf in any::<u8>()) {
         let count = plan.cares.len();
         let mut machine = Machine::new(None, true);
-        let mut world = Several {
-            now: Instant::now(), next_pid: FIRST, running: vec![None; count], ready: vec![false; count],
-            spawns: vec![Vec::new(); count], told: BTreeSet::new(), refuse: false, term: false, decided: false,
-            exit: None, plan,
-        };
+        let mut world = Several::new(plan);
         let mut out = Vec::new();
         machine.begin(world.now, &mut out);
-        out.clear();
-        machine.handle(world.now, Event::Forked { pid: WORKER }, &mut out);
+        world.carry_out(&mut machine, &mut out)?;
         for (index, care) in world.plan.cares.clone().into_iter().enumerate() {
             let spec = named(&format!("p{index}"), care);
             machine.handle(world.now, Event::Message(ToInit::Process(Box::new(spec))), &mut out);
@@ -503,8 +621,10 @@ proptest! {
             let mut own = None;
             let event = match step {
                 Step::Dies(index, status) => {
+                    let told = world.running.get(index).copied().flatten().is_some_and(|pid| world.told.contains(&pid));
                     let Some(event) = world.dies(index, status) else { continue };
-                    own = (world.plan.cares[index].kind == Kind::Main).then_some(status);
+                    let code = world.asked.filter(|_| told).unwrap_or_else(|| decode(status).unwrap());
+                    own = (world.plan.cares[index].kind == Kind::Main).then_some(code);
                     event
                 }
                 Step::Ready(index) => {
@@ -521,6 +641,10 @@ proptest! {
                     world.term = true;
                     Event::Signal { number: libc::SIGTERM, from_self: false }
                 }
+                Step::Exit => {
+                    (world.term, world.asked) = (true, Some(Exit::RELOAD));
+                    Event::Message(exit())
+                }
                 Step::Refused => {
                     world.refuse = true;
                     continue
@@ -529,11 +653,11 @@ proptest! {
             };
             machine.handle(world.now, event, &mut out);
             world.carry_out(&mut machine, &mut out)?;
-            if let Some(status) = own {
-                // The others are told to go; then its code is the container's.
+            if let Some(code) = own {
+                // The others are told to go; then the code is the container's.
                 world.decided = true;
                 world.drive(&mut machine, &mut out, deaf)?;
-                prop_assert_eq!(world.exit, Some(decode(status).unwrap()));
+                prop_assert_eq!(world.exit, Some(code));
             }
         }
         for (index, spawns) in world.spawns.iter().enumerate() {
