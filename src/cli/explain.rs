@@ -48,9 +48,10 @@ fn explain_word(word: &str, args: &[String]) -> String {
     let command: Vec<String> = rest.iter().filter(|arg| *arg != "--").cloned().collect();
     let asked = before.iter().skip(1).find(|arg| known.find_subcommand(arg).is_some());
     if let Some(asked) = asked.filter(|asked| !matches!(asked.as_str(), "run" | "exec")) {
-        let remedy = match before.last().is_some_and(|arg| arg == "--") {
-            true => format!("`proem exec -- {}` runs one", quoted(&command)),
-            false => format!("`proem {asked} --help` lists what it takes"),
+        let remedy = if before.last().is_some_and(|arg| arg == "--") {
+            format!("`proem exec -- {}` runs one", quoted(&command))
+        } else {
+            format!("`proem {asked} --help` lists what it takes")
         };
         return format!("`{word}`: `proem {asked}` runs no command\n  hint: {remedy}");
     }

@@ -129,10 +129,14 @@ impl Machine {
     /// stopped.
     pub(super) fn leave_on(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(leaving) = &self.leaving else { return };
-        if leaving.drain_until.is_some() {
+        let main = self.main_index();
+        // Without any of what the container is, there is nobody whom balancers should not find.
+        let essential = |process: &Process| process.kind() == Kind::Essential && process.is_there();
+        let deserted = main.is_none() && !self.processes.iter().any(essential);
+        if leaving.drain_until.is_some() && !deserted {
             return;
         }
-        let Some(main) = self.main_index() else {
+        let Some(main) = main else {
             return match leaving.asked.clone() {
                 Asked::Signal(number) => self.end(now, Exit::by_signal(number), out),
                 Asked::Exit(exit, reason) => {

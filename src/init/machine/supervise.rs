@@ -157,6 +157,11 @@ impl Machine {
             return;
         }
         match self.processes[index].kind() {
+            // Once the end was asked for, its code is main's, or the signal's.
+            kind if self.leaving.is_some() && kind != Kind::Main => {
+                out.push(Action::Log(Level::Error, failure.to_string()));
+                self.leave_on(now, out);
+            }
             Kind::Main | Kind::Essential | Kind::Setup => {
                 out.push(Action::LastWord(failure.exit, failure.to_string()));
                 self.end(now, failure.exit, out);
@@ -279,6 +284,8 @@ impl Machine {
                 self.clear_group(index, pid, out);
                 self.start_again(now, index, stable, exit, out);
             }
+            // Once the end was asked for, its code is main's, or the signal's.
+            Kind::Essential | Kind::Setup if self.leaving.is_some() => out.push(Action::Log(Level::Warn, what)),
             Kind::Essential => {
                 out.push(Action::LastWord(exit, format!("the essential {what}")));
                 self.end(now, exit, out);
@@ -352,6 +359,9 @@ impl Machine {
         let process = &self.processes[index];
         if !process.is_lost() {
             return self.start_all(out);
+        }
+        if self.leaving.is_some() {
+            return;
         }
         let waits =
             |other: &&Process| matches!(other.state, State::Waiting) && other.rules.care.after.contains(&process.name);

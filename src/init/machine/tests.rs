@@ -1,4 +1,5 @@
 mod early;
+mod graph;
 mod orders;
 mod several;
 

@@ -1,7 +1,8 @@
 //! Starting while the first publish still goes on: what a worker may allow, what of it outlives the worker. With the
 //! worker's own rule ([`Starts`]), its files and its deaths as a model.
 
-use super::several::{Plan, Several, named, plans};
+use super::graph::{Plan, Several, plans};
+use super::several::named;
 use super::*;
 use crate::config::plan::{EnvironmentOf, GroupPlan, Place, ReloadChoice, ReloadPlan};
 use crate::link::{Care, Kind, Readiness};
