@@ -14,6 +14,8 @@ mod owed;
 #[cfg(feature = "net")]
 #[path = "worker/posts.rs"]
 mod posts;
+#[path = "worker/refusals.rs"]
+mod refusals;
 #[path = "worker/reloads.rs"]
 mod reloads;
 #[path = "worker/splays.rs"]

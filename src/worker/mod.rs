@@ -21,6 +21,7 @@ mod post;
 mod pruning;
 mod publishing;
 mod quiet;
+pub mod refusals;
 pub mod relations;
 pub mod reload;
 pub mod retry;
@@ -290,6 +291,9 @@ impl<'p> Worker<'p> {
             events,
             reader,
         };
+        if worker.started {
+            worker.take_over_refusals(welcome.refused);
+        }
         worker.take_over(&recovered, &welcome.owed)?;
         Ok(worker)
     }

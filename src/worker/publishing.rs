@@ -2,6 +2,7 @@
 
 use super::group::{Files, Group, Job, Then, What};
 use super::metrics::count;
+use super::refusals::{Digest, Refusals};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
 use super::{Mode, Worker};
@@ -133,24 +134,18 @@ impl Worker<'_> {
             return Ok(());
         };
         let what = What {
-            fingerprint: group.check.as_ref().map(|_| changes.fingerprint()),
+            digest: group.check.as_ref().map(|_| Digest::checked(group, changes.fingerprint())),
             content: changes.content_changed(),
             several: changes.targets().count() > 1,
             owed_before: self.owed.owes(index),
         };
-        if what.content && what.fingerprint.is_some() && self.groups[index].refused == what.fingerprint {
-            // Said when it was refused; another input may change it.
-            self.groups[index].schedule.rest();
+        let refusals = &self.groups[index].refusals;
+        if what.content && what.digest.is_some() && refusals.check == what.digest {
+            self.refused_already(index, "check", now);
             return Ok(());
         }
-        if !mixed
-            && what.content
-            && self.groups[index].unwanted.as_ref().is_some_and(|unwanted| *unwanted == changes.contents())
-        {
-            // A verify refused just this, which was said; another input may change it.
-            let group = &mut self.groups[index];
-            group.done = true;
-            group.schedule.rest();
+        if !mixed && what.content && refusals.verify.is_some_and(|is| is == Digest::verified(group, &changes)) {
+            self.refused_already(index, "verify", now);
             self.unhold(index);
             return Ok(());
         }
@@ -172,9 +167,9 @@ impl Worker<'_> {
         let group = &mut self.groups[index];
         group.trouble = None;
         group.done = true;
-        (group.refused, group.unwanted) = (None, None);
         group.schedule.rest();
         self.unhold(index);
+        self.note_refusals(index, |refusals| *refusals = Refusals::default());
     }
 
     /// What was rendered last is in place now: `changed`, or found there.
@@ -317,9 +312,9 @@ impl Worker<'_> {
             group.schedule.rest();
         }
         group.done = true;
-        (group.refused, group.unwanted) = (None, None);
         group.trouble = None;
         group.published = Some(now);
+        self.note_refusals(index, |refusals| *refusals = Refusals::default());
         if what.content {
             count(&mut self.counts.publishes, index);
         }
@@ -350,10 +345,10 @@ impl Worker<'_> {
 
     /// A check of files in place may have refused one group for another's content: that one changed.
     fn reconsider(&mut self, published: usize, now: Instant) {
-        for &index in &self.checked_in_place {
-            let group = &mut self.groups[index];
-            if index != published && group.refused.take().is_some() {
-                group.schedule.changed(now);
+        for index in self.checked_in_place.clone() {
+            if index != published && self.groups[index].refusals.check.is_some() {
+                self.note_refusals(index, |refusals| refusals.check = None);
+                self.groups[index].schedule.changed(now);
             }
         }
     }
@@ -372,7 +367,7 @@ impl Worker<'_> {
             Job::CheckCommitted(_, committed, what) => match self.take_back(index, *committed, what) {
                 Ok(()) => return self.refused(index, what, result, now),
                 Err(problem) => {
-                    self.groups[index].refused = what.fingerprint;
+                    self.note_refusals(index, |refusals| refusals.check = what.digest);
                     Err(problem)
                 }
             },
@@ -420,7 +415,7 @@ impl Worker<'_> {
             // It did not say no: it may accept the same content another time.
             CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),
             CommandStatus::Exited(_) | CommandStatus::Signaled(_) => {
-                self.groups[index].refused = what.fingerprint;
+                self.note_refusals(index, |refusals| refusals.check = what.digest);
                 self.groups[index].schedule.rest();
             }
         }
