@@ -399,7 +399,8 @@ impl<'p> Worker<'p> {
     fn turn(&mut self) -> Result<Option<Ended>, Failure> {
         let now = Instant::now();
         // What a check is about stays what it is until it ends.
-        if !self.is_checking() && std::mem::take(&mut self.templates_touched) {
+        if self.templates_touched && !self.is_checking() && !self.driver.is_writing_paths(now) {
+            self.templates_touched = false;
             self.templates_changed(now);
         }
         self.publish_due(now)?;
