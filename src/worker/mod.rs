@@ -43,6 +43,7 @@ use crate::control::server::Server;
 use crate::error::{Complaint, Failure};
 use crate::link::{ToInit, ToWorker};
 use crate::log::Level;
+use crate::os::passwd::Accounts;
 use crate::publish::command::CommandResult;
 use crate::publish::preview::DirPreview;
 use crate::publish::{Committed, Made, Outcome, Recovered};
@@ -130,6 +131,8 @@ pub struct Worker<'p> {
     surroundings: Surroundings,
     /// Variables that commands do not get.
     hidden: Vec<OsString>,
+    /// Who owners are; a dry run knows those that it would declare.
+    accounts: Accounts,
     engine: Engine,
     sources: Vec<SourcePlan>,
     layers: Layers,
@@ -251,6 +254,7 @@ impl<'p> Worker<'p> {
             control,
             surroundings,
             hidden: crate::config::environment::hidden(plan, &crate::os::environ::raw()),
+            accounts: Accounts::default(),
             engine,
             layers: Layers::new(&sources),
             sources,

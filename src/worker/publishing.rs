@@ -10,6 +10,7 @@ use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, So
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
+use crate::os::passwd::Accounts;
 use crate::publish::command::{CommandResult, CommandStatus};
 use crate::publish::{
     AfterError, Changes, CommitError, Committed, Outcome, Places, Present, PublishError, Rendered, Staged,
@@ -126,7 +127,8 @@ impl Worker<'_> {
         self.groups[index].rendered = contents;
         self.groups[index].made = self.prunable(&rendered);
         let present = if mixed { Present::Replaced } else { Present::Stays };
-        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present };
+        let owner = |owner: &OwnerPlan| owner_ids(owner, &self.accounts);
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner, present };
         let changes = Changes::compare(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
         let Some(changes) = changes else {
             self.see(index, false);
@@ -503,19 +505,19 @@ impl Worker<'_> {
         let reloaded = processes_of(group.reloads());
         let mut processes = self.plan.processes.iter();
         let process = processes.find(|process| reloaded.is_empty() || reloaded.contains(&process.name))?;
-        user_of(process)
+        user_of(process, &self.accounts)
     }
 }
 
 /// Whom a process runs as, if that is stated and known.
-pub(super) fn user_of(process: &ProcessPlan) -> Option<(u32, u32)> {
-    let account = crate::os::passwd::lookup(process.user.as_deref()?).ok()?;
+pub(super) fn user_of(process: &ProcessPlan, accounts: &Accounts) -> Option<(u32, u32)> {
+    let account = accounts.lookup(process.user.as_deref()?).ok()?;
     Some((account.uid, account.gid))
 }
 
 /// What an `owner` as written is in numbers now; a user without a group brings its own.
-pub(super) fn owner_ids(owner: &OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> {
-    let user = owner.user.as_deref().map(crate::os::passwd::user_id).transpose()?;
-    let group = owner.group.as_deref().map(crate::os::passwd::group_id).transpose()?;
+pub(super) fn owner_ids(owner: &OwnerPlan, accounts: &Accounts) -> Result<(Option<u32>, Option<u32>), Complaint> {
+    let user = owner.user.as_deref().map(|user| accounts.user_id(user)).transpose()?;
+    let group = owner.group.as_deref().map(|group| accounts.group_id(group)).transpose()?;
     Ok((user.map(|(uid, _)| uid), group.or(user.and_then(|(_, gid)| gid))))
 }
