@@ -311,9 +311,9 @@ impl<'p> Worker<'p> {
         }
         for done in recovered {
             let Some(index) = self.group_named(&done.group) else { continue };
-            if let Outcome::Mixed(_) = done.outcome {
-                self.groups[index].files = Files::Mixed;
-                self.groups[index].held = true;
+            if let Outcome::Mixed(complaint) = &done.outcome {
+                let group = &mut self.groups[index];
+                (group.files, group.held, group.trouble) = (Files::Mixed, true, Some(complaint.clone()));
             }
             if done.unverified {
                 let committed = Committed::resume(&self.plan.groups[index], self.plan.state_dir.as_deref());

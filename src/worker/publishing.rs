@@ -99,8 +99,10 @@ impl Worker<'_> {
             && let Some(complaint) = self.unmix(index)?
         {
             // What was kept of the old files is gone, or cannot be read: then all of them become new ones, and are held until
-            // those are checked.
-            self.complain(&[complaint], now);
+            // those are checked. It was said when it was recovered, if it is the same.
+            if self.groups[index].trouble.as_ref() != Some(&complaint) {
+                self.complain(&[complaint], now);
+            }
         }
         let mixed = self.groups[index].files == Files::Mixed;
         let began = Instant::now();
