@@ -47,6 +47,8 @@ pub struct Group {
     pub remembered: bool,
     /// When this worker last published it.
     pub published: Option<Instant>,
+    /// An environment that changed then, and waits for the files of the same change.
+    pub waits: Option<Instant>,
     /// Why what was rendered last is not in place.
     pub trouble: Option<Complaint>,
 }
@@ -125,6 +127,7 @@ impl Group {
             then: Then::Done,
             remembered: false,
             published: None,
+            waits: None,
             trouble: None,
         }
     }

@@ -33,6 +33,7 @@ pub mod signals;
 mod starting;
 mod status;
 mod templates;
+mod together;
 mod touch;
 mod tries;
 pub mod variables;
@@ -408,6 +409,7 @@ impl<'p> Worker<'p> {
             self.templates_changed(now);
         }
         self.publish_due(now)?;
+        self.say_what_waits(now);
         self.note_made();
         self.start_gate(now)?;
         if self.gate.is_none()
@@ -428,7 +430,8 @@ impl<'p> Worker<'p> {
             && self.owed.is_empty()
             && self.commands.is_empty()
             && self.groups.iter().all(|group| {
-                group.done && !group.held && matches!(group.job, Job::Idle) && group.schedule.due().is_none()
+                let rests = group.schedule.due().is_none() && group.waits.is_none();
+                group.done && !group.held && matches!(group.job, Job::Idle) && rests
             })
             && (!self.mode.watches() || (0..self.sources.len()).all(|source| !self.layers.can_change(source)))
     }

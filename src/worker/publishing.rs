@@ -33,7 +33,7 @@ pub enum Problem {
 impl Worker<'_> {
     /// Publishes every group that is due.
     pub(super) fn publish_due(&mut self, now: Instant) -> Result<(), Failure> {
-        for index in 0..self.groups.len() {
+        for index in self.in_order() {
             let due = self.publish_at(index);
             // Before the first publish nobody watches the files: nothing to settle, nothing to throttle.
             if due.is_some_and(|due| self.starting(index) || due <= now) {
@@ -46,14 +46,21 @@ impl Worker<'_> {
     }
 
     /// When a group is to be published next, unless it waits for something else first: the start gate, its own check, or,
-    /// where its check looks at files in place, that of another group: two changes at once would be refused for each
-    /// other's mistakes.
+    /// where its check looks at files in place, that of another group (two changes at once would be refused for each
+    /// other's mistakes), or the files that an environment changed with.
     pub(super) fn publish_at(&self, index: usize) -> Option<Instant> {
         let group = &self.groups[index];
         let is_checked = |other: &usize| matches!(self.groups[*other].job, Job::CheckCommitted(..));
         let busy = !matches!(group.job, Job::Idle)
             || self.checked_in_place.contains(&index) && self.checked_in_place.iter().any(is_checked);
-        if busy || !self.gate_probes.is_empty() { None } else { group.schedule.due() }
+        if busy || !self.gate_probes.is_empty() {
+            return None;
+        }
+        match group.waits {
+            Some(_) if self.files_behind(index).is_some() => None,
+            Some(since) => Some(since),
+            None => group.schedule.due(),
+        }
     }
 
     /// Nothing depends on this group yet: what fails now ends the start.
