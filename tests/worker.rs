@@ -21,6 +21,8 @@ mod reloads;
 #[path = "worker/splays.rs"]
 mod splays;
 mod support;
+#[path = "worker/timing.rs"]
+mod timing;
 #[path = "worker/verify.rs"]
 mod verify;
 

@@ -5,6 +5,7 @@ use super::metrics::count;
 use super::refusals::{Digest, Refusals};
 use super::relations::{concerns, processes_of};
 use super::seen::Seen;
+use super::verifying::named;
 use super::{Mode, Worker};
 use crate::config::plan::{CheckPlan, GroupPlan, OwnerPlan, Plan, ProcessPlan, SourcePlan, TargetPlan};
 use crate::error::{Complaint, Failure};
@@ -410,7 +411,7 @@ impl Worker<'_> {
         let plan = &self.plan.groups[index];
         let argv = plan.check.as_ref().map_or(&[][..], |check| &check.command);
         let mut complaint = result.complaint("check", argv);
-        complaint.message = format!("template `{}`: {}", plan.name, complaint.message);
+        complaint.message = format!("{}: {}", named(plan), complaint.message);
         if let Some(empty) = self.empty_list(index) {
             complaint.hint = Some(empty);
         }
