@@ -23,6 +23,8 @@ mod splays;
 mod support;
 #[path = "worker/timing.rs"]
 mod timing;
+#[path = "worker/unrestored.rs"]
+mod unrestored;
 #[path = "worker/verify.rs"]
 mod verify;
 

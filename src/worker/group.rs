@@ -43,6 +43,8 @@ pub struct Group {
     pub committed: Option<Committed>,
     /// What follows when its reload is done.
     pub then: Then,
+    /// Not accepted, and not taken back yet: that failed, and is tried again.
+    pub unfinished: Option<Unfinished>,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
     /// When this worker last published it.
@@ -64,6 +66,17 @@ pub struct What {
     pub several: bool,
     /// Its reload was owed before, for an older publish.
     pub owed_before: bool,
+}
+
+/// A publish that is to be taken back.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What is in place of it, and how to undo that.
+    pub committed: Box<Committed>,
+    /// What it was about.
+    pub what: What,
+    /// What the group's files were before it, and are again afterwards.
+    pub before: Files,
 }
 
 /// What follows a publish that was told.
@@ -125,6 +138,7 @@ impl Group {
             made: Vec::new(),
             committed: None,
             then: Then::Done,
+            unfinished: None,
             remembered: false,
             published: None,
             waits: None,

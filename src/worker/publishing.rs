@@ -1,6 +1,6 @@
 //! One group's way through render → compare → stage → check → commit. What follows (reload) is in [`super::owed`].
 
-use super::group::{Files, Group, Job, Then, What};
+use super::group::{Files, Group, Job, Then, Unfinished, What};
 use super::metrics::count;
 use super::refusals::{Digest, Refusals};
 use super::relations::{concerns, processes_of};
@@ -199,10 +199,16 @@ impl Worker<'_> {
     /// Old beside new, or refused content that could not be taken back: the journal says how to undo it. `Some`: it does not
     /// any more.
     fn unmix(&mut self, index: usize) -> Result<Option<Complaint>, Problem> {
+        if let Some(unfinished) = self.groups[index].unfinished.take() {
+            self.finish_taking_back(index, unfinished)?;
+            // What comes next says what was refused.
+            self.groups[index].trouble = None;
+            return Ok(None);
+        }
         let plan = &self.plan.groups[index];
         let mut was_refused = false;
         if let Some(refused) = self.groups[index].committed.as_mut().filter(|committed| committed.is_refused()) {
-            refused.undo().map_err(Problem::Write)?;
+            refused.roll_back().map_err(Problem::Write)?;
             self.groups[index].committed = None;
             was_refused = true;
         }
@@ -249,8 +255,10 @@ impl Worker<'_> {
                 self.undone(index, what);
                 return Err(Problem::Write(error));
             }
-            Err(CommitError { error, state: AfterError::Mixed }) => {
-                self.groups[index].files = Files::Mixed;
+            Err(CommitError { error, state: AfterError::Mixed(committed) }) => {
+                let group = &mut self.groups[index];
+                let before = std::mem::replace(&mut group.files, Files::Mixed);
+                group.unfinished = Some(Unfinished { committed, what, before });
                 return Err(Problem::Write(error));
             }
         };
@@ -283,14 +291,23 @@ impl Worker<'_> {
     }
 
     /// Takes a committed group back; what cannot be taken back must not be used.
-    fn take_back(&mut self, index: usize, committed: Committed, what: What) -> Result<(), Problem> {
-        match committed.roll_back() {
+    fn take_back(&mut self, index: usize, committed: Box<Committed>, what: What) -> Result<(), Problem> {
+        let before = self.groups[index].files;
+        self.finish_taking_back(index, Unfinished { committed, what, before })
+    }
+
+    fn finish_taking_back(&mut self, index: usize, mut unfinished: Unfinished) -> Result<(), Problem> {
+        let undone = unfinished.committed.roll_back();
+        let group = &mut self.groups[index];
+        match undone {
             Ok(()) => {
-                self.undone(index, what);
+                group.files = unfinished.before;
+                self.undone(index, unfinished.what);
                 Ok(())
             }
             Err(error) => {
-                self.groups[index].files = Files::Mixed;
+                // Not left to the journal: there may be none.
+                (group.files, group.unfinished) = (Files::Mixed, Some(unfinished));
                 Err(Problem::Write(error))
             }
         }
@@ -308,7 +325,7 @@ impl Worker<'_> {
         }
         if let Err(error) = committed.checked() {
             // Without its journal a crash would undo what somebody was told of.
-            self.take_back(index, committed, what)?;
+            self.take_back(index, Box::new(committed), what)?;
             return Err(Problem::Write(error));
         }
         self.groups[index].files = Files::Whole;
@@ -376,7 +393,7 @@ impl Worker<'_> {
                 drop(staged);
                 return self.refused(index, what, result, now);
             }
-            Job::CheckCommitted(_, committed, what) => match self.take_back(index, *committed, what) {
+            Job::CheckCommitted(_, committed, what) => match self.take_back(index, committed, what) {
                 Ok(()) => return self.refused(index, what, result, now),
                 Err(problem) => {
                     self.note_refusals(index, |refusals| refusals.check = what.digest);
@@ -391,9 +408,14 @@ impl Worker<'_> {
     /// checked and not verified does: whoever ran with it runs no more.
     pub(super) fn abandon(&mut self) {
         for index in 0..self.groups.len() {
+            if let Some(unfinished) = self.groups[index].unfinished.take()
+                && let Err(Problem::Write(error)) = self.finish_taking_back(index, unfinished)
+            {
+                crate::error!("{}", error.complaint);
+            }
             match std::mem::replace(&mut self.groups[index].job, Job::Idle) {
                 Job::CheckCommitted(_, committed, what) => {
-                    if let Err(Problem::Write(error)) = self.take_back(index, *committed, what) {
+                    if let Err(Problem::Write(error)) = self.take_back(index, committed, what) {
                         crate::error!("{}", error.complaint);
                     }
                 }

@@ -131,7 +131,7 @@ impl Worker<'_> {
         self.owe(index, Duration::ZERO);
         self.owed.hurry(index);
         self.hold(index);
-        let back = match committed.undo() {
+        let back = match committed.roll_back() {
             Ok(()) => {
                 self.unhold(index);
                 "the previous content is back".to_owned()
