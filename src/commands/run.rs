@@ -11,6 +11,7 @@ use crate::worker::{self, Ended, Surroundings};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Runs until the main process has ended.
@@ -59,7 +60,7 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
             let directory = directory.map(Path::to_owned);
             let surroundings = Surroundings { directory, began: Some(began), data_limit };
             let mode = if call.mode == Mode::Run { worker::Mode::Run } else { worker::Mode::RunOnce };
-            worker::run(&plan, mode, Some(beside), surroundings)
+            worker::run(Rc::new(plan), mode, Some(beside), surroundings)
         }
         Err(failure) => Ended::Failed(failure),
     };

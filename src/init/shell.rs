@@ -53,7 +53,7 @@ pub struct Shell<'a, 'w> {
     reap_wanted: bool,
     /// How a reaped orphan is logged.
     orphans: Level,
-    /// Memory is given back then, unless all is over before.
+    /// The memory that starts took is given back then, unless all is over before.
     rest_at: Option<Instant>,
     /// The process and signal that were found blocked when a reload was asked for last.
     blocks: Option<(i32, i32)>,
@@ -372,6 +372,7 @@ impl<'a, 'w> Shell<'a, 'w> {
                     self.main_group = Some(pid);
                     self.stand_apart();
                 }
+                self.rest_at = Some(Instant::now() + REST);
                 Event::Spawned { process, pid }
             }
             Err(failure) => Event::Refused { process, failure },
@@ -413,8 +414,8 @@ impl<'a, 'w> Shell<'a, 'w> {
         unsafe { libc::chdir(c"/".as_ptr()) };
     }
 
-    /// No worker any more: the memory that its start and its messages took goes back. Not at once: a container that ends
-    /// within a moment does not pay for it.
+    /// No worker any more: what its messages took goes back, too. Not at once: a container that ends within a moment does
+    /// not pay for it.
     fn settle(&mut self) {
         self.link = None;
         self.worker = None;

@@ -21,15 +21,20 @@ mod runtime;
 pub(crate) mod sampler;
 pub mod secrets;
 mod steady;
+#[cfg(any(feature = "consul", feature = "vault"))]
+mod store;
 pub mod threads;
 mod tree;
 pub mod uri;
+#[cfg(feature = "vault")]
+pub mod vault;
 mod watcher;
 mod writers;
 
 use crate::value::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
 pub use steady::Trace;
 
 /// One complete answer of one layer.
@@ -133,4 +138,10 @@ pub trait Remote: Send {
     /// The next round: at once the first time, later when the value changed or was proved fresh. After an error the
     /// driver waits (backoff) and calls again; the source must then re-read, never wait for a change only.
     fn next(&mut self) -> std::pin::Pin<Box<dyn std::future::Future<Output = Result<Next, SourceError>> + '_>>;
+
+    /// How long to wait before the next round, after one that succeeded: for what is asked at intervals. A watch, whose
+    /// rounds wait by themselves, has none.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
 }

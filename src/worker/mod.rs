@@ -182,13 +182,15 @@ pub struct Worker<'p> {
     made: BTreeMap<usize, Made>,
     /// Processes run, so changes are to be told to them.
     started: bool,
+    /// The memory that only the start needed goes back then.
+    rest_at: Option<Instant>,
     sender: Sender<Event>,
     events: Receiver<Event>,
     reader: Option<Reader>,
 }
 
 /// Publishes a plan, and follows its changes if the mode says so; beside `init` or alone.
-pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Ended {
+pub fn run(plan: Rc<Plan>, mode: Mode, init: Option<Init<'_>>, surroundings: Surroundings) -> Ended {
     let beside_init = init.is_some();
     match Worker::new(plan, mode, init, surroundings) {
         Ok(mut worker) => {
@@ -216,7 +218,12 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
 }
 
 impl<'p> Worker<'p> {
-    fn new(plan: &Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
+    fn new(
+        plan: Rc<Plan>,
+        mode: Mode,
+        init: Option<Init<'p>>,
+        surroundings: Surroundings,
+    ) -> Result<Worker<'p>, Failure> {
         let (control, welcome, reader, renewal) = match init {
             Some(Init { control, welcome, reader, renewal }) => (control, welcome, Some(reader), Some(renewal)),
             None => (Control::none(), Welcome::default(), None, None),
@@ -228,7 +235,7 @@ impl<'p> Worker<'p> {
             Mode::DryRun => Vec::new(),
             _ => recover(&plan.groups, plan.state_dir.as_deref()),
         };
-        let mixed = mixed(plan, &recovered);
+        let mixed = mixed(&plan, &recovered);
         let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
         if !free.is_empty() {
             control.tell(&ToInit::Release(free));
@@ -236,10 +243,10 @@ impl<'p> Worker<'p> {
         if !mixed.is_empty() {
             control.tell(&ToInit::Hold(mixed));
         }
-        let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine, &[]);
+        let engine = load_engine(&plan)?;
+        let (sources, groups) = used(&plan, &engine, &[]);
         if mode == Mode::Run {
-            reloads_are_stated(plan, &sources, &groups)?;
+            reloads_are_stated(&plan, &sources, &groups)?;
         }
         let (sender, events) = channel();
         let feed = sender.clone();
@@ -250,18 +257,17 @@ impl<'p> Worker<'p> {
         let now = Instant::now();
         let began = surroundings.began.unwrap_or(now);
         let mut worker = Worker {
-            plan: Rc::new(plan.clone()),
             mode,
             control,
             surroundings,
-            hidden: crate::config::environment::hidden(plan, &crate::os::environ::raw()),
+            hidden: crate::config::environment::hidden(&plan, &crate::os::environ::raw()),
             accounts: Accounts::default(),
             engine,
             layers: Layers::new(&sources),
             sources,
             driver,
             groups,
-            checked_in_place: relations::checked_in_place(plan),
+            checked_in_place: relations::checked_in_place(&plan),
             owed: Owed::default(),
             keys: Keys::default(),
             commands: BTreeMap::new(),
@@ -292,9 +298,11 @@ impl<'p> Worker<'p> {
             templates_touched: false,
             made: BTreeMap::new(),
             started: welcome.started,
+            rest_at: None,
             sender,
             events,
             reader,
+            plan,
         };
         if worker.started {
             worker.take_over_refusals(welcome.refused);
@@ -418,6 +426,10 @@ impl<'p> Worker<'p> {
             return Ok(Some(Ended::Failed(failure)));
         }
         self.verify_due(now);
+        if self.rest_at.is_some_and(|at| at <= now) {
+            self.rest_at = None;
+            crate::os::memory::give_back();
+        }
         Ok(self.nothing_left().then(|| Ended::Done(std::mem::take(&mut self.injected))))
     }
 
@@ -473,7 +485,7 @@ impl<'p> Worker<'p> {
             Job::Verify(verify) => verify.due(),
             _ => None,
         });
-        [gate, groups, owed, verify.min(), files, self.driver.next_due()].into_iter().flatten().min()
+        [gate, groups, owed, verify.min(), files, self.driver.next_due(), self.rest_at].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// After the start, before its memory goes back: what starts may soon be told something.
+const REST: Duration = Duration::from_millis(500);
+
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
@@ -140,6 +143,7 @@ impl Worker<'_> {
         self.make_directories(When::Last, now)?;
         self.gate = None;
         self.blocked.clear();
+        self.rest_at = self.mode.watches().then(|| now + REST);
         self.start_processes()?;
         self.started = self.control.has_init();
         if self.started {
@@ -231,7 +235,9 @@ impl Worker<'_> {
                 None => continue,
             };
             let spec = crate::commands::process_spec(process, &plan, &injected)?;
-            self.describe(spec);
+            let message = self.description(spec);
+            // Init is to wake once: that is two changes of process less in every start.
+            self.control.tell_with_next(&message);
         }
         if self.started {
             // Those before this worker may have known others.
