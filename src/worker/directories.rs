@@ -1,6 +1,6 @@
 //! `[dir]`: directories that are there before anything is published in them, and before a process starts that needs them.
 
-use super::publishing::{owner_ids, user_of};
+use super::owners::{owner_ids, user_of};
 use super::{Mode, Worker};
 use crate::error::Failure;
 use crate::publish::make_directory;

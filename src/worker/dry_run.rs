@@ -1,6 +1,7 @@
 //! A dry run: the loop as for `render`, but what it would do is noted instead of done.
 
-use super::publishing::{Problem, owner_ids};
+use super::owners::owner_ids;
+use super::publishing::Problem;
 use super::reveal::{Line, Reveal, lines};
 use super::{Ended, Mode, Surroundings, Worker};
 use crate::config::plan::{

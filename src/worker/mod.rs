@@ -6,7 +6,11 @@
 //!
 //! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
 
+mod checking;
+mod commands;
+mod committing;
 pub mod control;
+mod debts;
 mod directories;
 pub mod dry_run;
 pub mod event;
@@ -17,6 +21,7 @@ pub mod injection;
 mod metrics;
 mod neighbour;
 pub mod owed;
+mod owners;
 mod post;
 mod pruning;
 mod publishing;
@@ -24,6 +29,7 @@ mod quiet;
 pub mod refusals;
 pub mod relations;
 pub mod reload;
+pub mod reloading;
 pub mod retry;
 pub mod reveal;
 pub mod schedule;

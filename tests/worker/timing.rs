@@ -61,7 +61,7 @@ fn what_never_settles_is_published_all_the_same() {
         change(&fixture, value..=value, Duration::from_millis(100));
         (!told(&fixture).is_empty()).then_some(())
     });
-    assert!(began.elapsed() >= Duration::from_millis(1000), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     let told = ends_with(&process, &fixture, value);
     assert!(told[0].0 > 1, "what came until then is part of it: {told:?}");
 }
