@@ -9,6 +9,8 @@ mod checks;
 mod inputs;
 #[path = "worker/life.rs"]
 mod life;
+#[path = "worker/mounted.rs"]
+mod mounted;
 #[path = "worker/owed.rs"]
 mod owed;
 #[cfg(feature = "net")]

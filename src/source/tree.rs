@@ -5,6 +5,7 @@
 
 use super::file::{self, How, is_absent};
 use super::{Found, Reading, SourceError, Trace, places};
+use crate::os::mounts;
 use crate::value::{Builder, Value};
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
@@ -132,6 +133,10 @@ impl Walk {
         let result = if metadata.is_dir() {
             self.directory(&path, keys)
         } else if metadata.is_file() {
+            if mounts::is_mount(&path) {
+                // It changes in the directory that it comes from.
+                self.reading.directories.push(path.clone());
+            }
             self.file(&path, keys)
         } else {
             self.reading.warnings.push(format!("{} is left out: it is not a regular file", path.display()));
