@@ -81,7 +81,7 @@ impl Worker<'_> {
             CommandStatus::TimedOut(_) | CommandStatus::NotStarted { .. } => self.groups[index].schedule.failed(now),
             CommandStatus::Exited(_) | CommandStatus::Signaled(_) => {
                 self.note_refusals(index, |refusals| refusals.check = what.digest);
-                self.groups[index].schedule.rest();
+                self.groups[index].schedule.refused(now);
             }
         }
         self.complain(&[complaint], now);
