@@ -59,7 +59,7 @@ impl Worker<'_> {
         what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        if what.content && (self.tells() || self.may_be_in_use(index)) {
+        if what.content && (self.tells(index) || self.may_be_in_use(index)) {
             // Told before the first rename, so that it outlives this worker.
             self.owe(index, self.plan.groups[index].splay);
         }
@@ -138,7 +138,7 @@ impl Worker<'_> {
         what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        let verify = self.tells() && self.plan.groups[index].verify.is_some();
+        let verify = self.tells(index) && self.plan.groups[index].verify.is_some();
         let group = &mut self.groups[index];
         // A repaired mode or owner overtakes nothing.
         if what.content
@@ -184,7 +184,7 @@ impl Worker<'_> {
                     group.changed.push(target);
                 }
             }
-        } else if verify && self.started {
+        } else if verify && self.is_used(index) {
             // Nobody is told (`reload = "none"`), and whoever runs notices by itself.
             let group = &mut self.groups[index];
             (group.committed, group.then) = (Some(committed), Then::Verify);

@@ -58,7 +58,7 @@ impl Worker<'_> {
 
     /// Nothing depends on this group yet: what fails now ends the start.
     pub(super) fn starting(&self, index: usize) -> bool {
-        !self.started && !self.groups[index].done
+        !self.starts.is_over() && !self.groups[index].done
     }
 
     /// What follows from an attempt.

@@ -1,8 +1,8 @@
-//! The start: what is waited for, when start gives up, and what init is told once everything is published.
+//! The start: what is waited for, when start gives up, and what init is told once everything is published, or all that a
+//! process needs.
 
 use super::directories::When;
 use super::group::Files;
-use super::injection::Injected;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
@@ -103,15 +103,20 @@ impl Worker<'_> {
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
     pub(super) fn start_gate(&mut self, now: Instant) -> Result<(), Failure> {
-        let (checking, unread) = (self.is_checking(), self.is_unread());
-        let Some(gate) = &mut self.gate else { return Ok(()) };
-        if checking {
-            // It has a timeout of its own, and nothing starts on files that it may refuse.
+        if self.gate.is_none() {
             return Ok(());
         }
-        if self.gate_probes.is_empty() && self.groups.iter().all(|group| group.done && group.files == Files::Whole) {
-            return self.open_gate(now);
+        if self.gate_probes.is_empty() {
+            if (0..self.groups.len()).all(|index| self.is_published(index)) {
+                return self.open_gate(now);
+            }
+            self.start_some(now)?;
         }
+        let (checking, unread) = (self.is_checking(), self.is_unread());
+        let Some(gate) = self.gate.as_mut().filter(|_| !checking) else {
+            // A check has a timeout of its own.
+            return Ok(());
+        };
         let (over, say, progress) = (now >= gate.deadline(unread), gate.say(now), gate.progress(now));
         if over {
             let skipped = self.layers.give_up_optional();
@@ -145,12 +150,8 @@ impl Worker<'_> {
         self.blocked.clear();
         self.rest_at = self.mode.watches().then(|| now + REST);
         self.start_processes()?;
-        self.started = self.control.has_init();
-        if self.started {
-            // What has only just begun to start is not told at once of the next change: it may have no handler yet.
-            for group in &mut self.groups {
-                group.schedule.published(now);
-            }
+        if self.control.has_init() {
+            self.begin_to_use(now, |worker| worker.starts.all());
         }
         Ok(())
     }
@@ -172,8 +173,11 @@ impl Worker<'_> {
             waiting if waiting.is_empty() => self.blocked.get(&index).cloned().unwrap_or_default(),
             waiting => waiting,
         });
+        // Published once, and changed since, for whoever has started already.
+        let mixed = self.groups.iter().filter(|group| group.files == Files::Mixed);
+        let mixed = mixed.filter(|group| group.done).filter_map(|group| group.trouble.clone());
         let mut missing: Vec<Complaint> = Vec::new();
-        for complaint in probes.chain(inputs) {
+        for complaint in probes.chain(inputs).chain(mixed) {
             if !missing.contains(&complaint) {
                 missing.push(complaint);
             }
@@ -195,11 +199,12 @@ impl Worker<'_> {
         if !self.gate_probes.is_empty() {
             return Exit::UNAVAILABLE;
         }
-        self.blocked
-            .keys()
-            .map(|&group| self.exit_of(group))
-            .find(|&exit| exit == Exit::UNAVAILABLE)
-            .unwrap_or(Exit::DATA)
+        if self.groups.iter().all(|group| group.done) {
+            // What is left is a group that can neither be published nor taken back.
+            return Exit::CANNOT_WRITE;
+        }
+        let mut exits = self.blocked.keys().map(|&group| self.exit_of(group));
+        exits.find(|&exit| exit == Exit::UNAVAILABLE).unwrap_or(Exit::DATA)
     }
 
     /// 69 when a source that the group uses cannot be reached, else 65: a value is missing or wrong.
@@ -209,42 +214,5 @@ impl Worker<'_> {
             State::Ready { .. } => false,
         });
         if unreachable { Exit::UNAVAILABLE } else { Exit::DATA }
-    }
-
-    /// While start waits, main's own stop signal ends it as TERM does: an image's STOPSIGNAL is what `docker stop` sends.
-    /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
-    pub(super) fn tell_stop_signals(&self) {
-        for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
-            if let Ok(spec) = crate::commands::process_spec(process, &self.plan, &Injected::as_written(process)) {
-                self.control.tell(&ToInit::Process(Box::new(spec)));
-            }
-        }
-    }
-
-    /// Everything is published and checked: init may start the processes.
-    pub(super) fn start_processes(&mut self) -> Result<(), Failure> {
-        if !self.control.has_init() {
-            return Ok(());
-        }
-        let plan = std::rc::Rc::clone(&self.plan);
-        for process in &plan.processes {
-            let injected = match self.injected.remove(&process.name) {
-                Some(injected) => injected,
-                None if process.env.is_fixed() => Injected::as_written(process),
-                // init has what those before this worker said, until the sources have answered.
-                None => continue,
-            };
-            let spec = crate::commands::process_spec(process, &plan, &injected)?;
-            let message = self.description(spec);
-            // Init is to wake once: that is two changes of process less in every start.
-            self.control.tell_with_next(&message);
-        }
-        if self.started {
-            // Those before this worker may have known others.
-            self.control.tell(&ToInit::Only(self.plan.processes.iter().map(|process| process.name.clone()).collect()));
-        }
-        self.control.tell(&ToInit::Start);
-        self.watch_processes();
-        Ok(())
     }
 }

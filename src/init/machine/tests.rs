@@ -1,3 +1,5 @@
+mod early;
+mod graph;
 mod several;
 
 use super::*;
@@ -312,6 +314,7 @@ fn held_processes_wait_over_a_workers_death() {
     let specs = vec![(MAIN.into(), spec().fingerprint())];
     let welcome = ToWorker::Welcome {
         started: true,
+        allowed: vec![],
         owed: vec!["web".into()],
         held: vec![MAIN.into()],
         specs,

@@ -1,5 +1,6 @@
 //! The worker's life as init sees it: forked, trusted with nothing, replaced when it dies, let go when it has finished.
 
+use super::shutdown::Leaving;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
 use crate::link::{Refused, ToWorker};
@@ -146,8 +147,9 @@ impl Machine {
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
         let refused = self.worker.refused.iter().map(|(group, refused)| (group.clone(), refused.clone())).collect();
-        let started = self.started || self.start_wanted;
-        out.push(Action::Tell(ToWorker::Welcome { started, owed, held, specs, refused }));
+        let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
+        let (started, allowed) = (self.start_wanted, allowed.collect());
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, refused }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -169,8 +171,8 @@ impl Machine {
         self.watched = false;
         out.push(Action::Unlink);
         let expected = self.worker.finished && exit == Exit::OK;
-        let stopping = self.main().is_some_and(super::process::Process::stops_for_exit);
-        let ends = self.ending.is_some() || self.exit_asked.is_some() || stopping;
+        let leaves = self.leaving.as_ref().is_some_and(Leaving::is_exit);
+        let ends = self.ending.is_some() || leaves;
         self.worker.state = State::None;
         if expected && self.ending.is_none() {
             self.settle(out);
