@@ -3,10 +3,10 @@
 use super::shutdown::Leaving;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
-use crate::link::ToWorker;
+use crate::link::{Refused, ToWorker};
 use crate::log::Level;
 use crate::os::signals;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// So many deaths before main's first start are enough.
@@ -19,6 +19,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const MAX_COMMANDS: usize = 1024;
 const MAX_OWED: usize = 16_384;
 const MAX_NAME: usize = 1024;
+/// More than these are not remembered: such content is tried once more after a worker's death.
+const MAX_REFUSED: usize = 1024;
+/// Groups beside a refused one.
+const MAX_BESIDE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -32,6 +36,8 @@ pub(super) struct Worker {
     commands: BTreeSet<i32>,
     /// Groups whose reload is owed: they outlive a worker.
     owed: BTreeSet<String>,
+    /// What of each group's content was refused: it outlives a worker.
+    refused: BTreeMap<String, Refused>,
 }
 
 #[derive(Debug)]
@@ -54,7 +60,15 @@ enum State {
 impl Worker {
     pub(super) fn new(wanted: bool) -> Worker {
         let state = if wanted { State::Forking } else { State::None };
-        Worker { state, deaths: 0, finished: false, renews: false, commands: BTreeSet::new(), owed: BTreeSet::new() }
+        Worker {
+            state,
+            deaths: 0,
+            finished: false,
+            renews: false,
+            commands: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            refused: BTreeMap::new(),
+        }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -78,6 +92,15 @@ impl Worker {
 
     pub(super) fn paid(&mut self, group: &str) {
         self.owed.remove(group);
+    }
+
+    pub(super) fn refused(&mut self, group: String, refused: Refused) {
+        self.refused.remove(&group);
+        let names = || refused.beside.iter().chain([&group]);
+        let fits = names().all(|name| name.len() <= MAX_NAME) && refused.beside.len() <= MAX_BESIDE;
+        if refused != Refused::default() && fits && self.refused.len() < MAX_REFUSED {
+            self.refused.insert(group, refused);
+        }
     }
 
     /// It has said goodbye and is not reaped yet.
@@ -123,9 +146,10 @@ impl Machine {
             .iter()
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
+        let refused = self.worker.refused.iter().map(|(group, refused)| (group.clone(), refused.clone())).collect();
         let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
         let (started, allowed) = (self.start_wanted, allowed.collect());
-        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs }));
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, refused }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -158,6 +182,8 @@ impl Machine {
             return;
         }
         if renews && exit == Exit::OK {
+            // Whoever asked for that may have mended what refused it.
+            self.worker.refused.clear();
             return self.fork_worker(out);
         }
         let how = match status & 0x7f {
