@@ -417,7 +417,9 @@ impl<'a, 'w> Shell<'a, 'w> {
     /// within a moment does not pay for it.
     fn settle(&mut self) {
         self.link = None;
-        self.worker = None;
+        if !self.machine.may_probe() {
+            self.worker = None;
+        }
         if !self.machine.may_start() && !self.machine.starts_again() {
             self.cwd = None;
         }

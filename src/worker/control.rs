@@ -27,6 +27,8 @@ pub struct Welcome {
     pub held: Vec<String>,
     /// Fingerprints of what init knows of the processes.
     pub specs: std::collections::BTreeMap<String, u64>,
+    /// Everything was published by those before; only probes are wanted.
+    pub probes: bool,
 }
 
 /// Finds out whether the configuration, read anew, has mistakes.
@@ -74,8 +76,8 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, owed, held, specs } => {
-                Some((Welcome { started, owed, held, specs: specs.into_iter().collect() }, reader))
+            ToWorker::Welcome { started, owed, held, specs, probes } => {
+                Some((Welcome { started, owed, held, specs: specs.into_iter().collect(), probes }, reader))
             }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }

@@ -18,6 +18,7 @@ mod metrics;
 mod neighbour;
 pub mod owed;
 mod post;
+pub mod probing;
 mod pruning;
 mod publishing;
 mod quiet;
@@ -200,6 +201,8 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
             }
             let signal = worker.last_signal();
             if matches!(ended, Ended::Done(_)) {
+                // Nobody answers there any more.
+                drop(worker.server.take());
                 // Nothing is left that its end would tidy, and main waits for nobody's tidying.
                 std::mem::forget(worker);
                 return signal.unwrap_or(ended);

@@ -5,7 +5,7 @@
 use super::process::State;
 use super::tests::{FIRST, MAIN, WORKER, spec};
 use super::*;
-use crate::link::{Care, Kind as Is, Log, ReloadAction};
+use crate::link::{Care, Kind as Is, Log, Readiness, ReloadAction, Restart};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,6 +38,8 @@ enum Say {
     Restart(bool),
     Reload(bool),
     Command,
+    /// The other one is ready.
+    Ready,
     Finished,
     Exit,
 }
@@ -51,7 +53,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<bool>().prop_map(Say::Restart),
         1 => any::<bool>().prop_map(Say::Reload),
         1 => Just(Say::Command),
-        1 => Just(Say::Finished),
+        2 => Just(Say::Ready),
+        2 => Just(Say::Finished),
         1 => Just(Say::Exit),
     ];
     let status = prop_oneof![(0..=255i32).prop_map(|code| code << 8), 1..=64i32];
@@ -82,11 +85,14 @@ struct Kind {
     shutdown: bool,
     /// Something is left in the end that cannot be killed.
     stuck: bool,
+    /// The other process always comes back, and becomes ready by a probe.
+    probed: bool,
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    (proptest::bool::weighted(0.2), any::<bool>(), proptest::bool::weighted(0.3), proptest::bool::weighted(0.2))
-        .prop_map(|(plain, group, shutdown, stuck)| Kind { plain, group, shutdown, stuck })
+    let rare = proptest::bool::weighted(0.2);
+    (rare, any::<bool>(), proptest::bool::weighted(0.3), rare, any::<bool>())
+        .prop_map(|(plain, group, shutdown, stuck, probed)| Kind { plain, group, shutdown, stuck, probed })
 }
 
 impl Kind {
@@ -98,7 +104,9 @@ impl Kind {
             let log = if self.group { Log::Prefix } else { Log::Inherit };
             ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, log, ..spec() }
         } else {
-            let care = Care { kind: Is::Sidecar, ..Care::default() };
+            let (restart, ready) =
+                if self.probed { (Restart::Always, Readiness::Probe) } else { (Restart::Never, Readiness::AtOnce) };
+            let care = Care { kind: Is::Sidecar, restart, ready, ..Care::default() };
             ProcessSpec { name: SIDE.into(), group: self.group, care, ..spec() }
         }
     }
@@ -132,6 +140,8 @@ struct World {
     /// It closed its link, and lives.
     closed: bool,
     settled: bool,
+    /// A worker that had said goodbye has left.
+    left: bool,
     next_pid: i32,
     held: BTreeSet<&'static str>,
     /// Stopped, to be started again.
@@ -172,6 +182,7 @@ impl World {
             worker_killed: false,
             closed: false,
             settled: false,
+            left: false,
             next_pid: FIRST,
             held: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -183,6 +194,11 @@ impl World {
             reap: false,
             reaped: false,
         }
+    }
+
+    /// Somebody is to see when the other process is ready.
+    fn is_awaited(&self) -> bool {
+        self.index(false).is_some_and(|index| self.machine.processes[index].awaits_probe())
     }
 
     fn index(&self, main: bool) -> Option<usize> {
@@ -211,6 +227,8 @@ impl World {
                 Action::ForkWorker => {
                     let forking = self.asked.iter().any(|asked| matches!(asked, Asked::Fork));
                     prop_assert!(!self.decided && self.worker.is_none() && !forking, "two workers, or too late");
+                    prop_assert!(!self.left || self.is_awaited(), "a worker that nobody needs");
+                    self.settled = false;
                     self.asked.push_back(Asked::Fork);
                 }
                 Action::Kill { target, signal } => {
@@ -241,6 +259,9 @@ impl World {
                 Action::Reap => {
                     prop_assert!(!std::mem::replace(&mut self.reaped, true), "decided twice");
                     self.reap = true;
+                }
+                Action::Tell(ToWorker::Welcome { probes, .. }) => {
+                    prop_assert_eq!(probes, self.left, "who published, and who only probes");
                 }
                 Action::Settle => self.settled = true,
                 Action::Exit(exit) => {
@@ -329,6 +350,10 @@ impl World {
                 ToInit::Reload { id: 2, process: name(main).into(), action: ReloadAction::Signal(libc::SIGHUP) }
             }
             Say::Command => ToInit::Command(70),
+            Say::Ready => {
+                let pid = self.index(false).and_then(|index| self.running.get(&index)).map_or(0, |runs| runs.pid);
+                ToInit::Ready { process: SIDE.into(), pid }
+            }
             Say::Finished => ToInit::Finished,
             Say::Exit => {
                 self.exit_asked |= open;
@@ -365,6 +390,7 @@ impl World {
     fn worker_dies(&mut self, status: i32) -> Result<(), TestCaseError> {
         let Some(pid) = self.worker.take() else { return Ok(()) };
         (self.closed, self.worker_killed) = (false, false);
+        self.left |= self.machine.worker.is_parting() && status == 0;
         self.feed(Event::Exited { pid, status })
     }
 
@@ -447,6 +473,8 @@ proptest! {
             let main = world.index(true);
             let owed = world.owed.iter().any(|index| Some(*index) == main || world.machine.leaving.is_none());
             prop_assert!(!owed, "a restart without a start");
+            let seen = !world.is_awaited() || world.machine.leaving.is_some() || world.worker.is_some() || world.kind.plain;
+            prop_assert!(seen, "nobody sees when it is ready");
         }
         prop_assert!(world.exit.is_some() || !world.closed || world.worker.is_none() || world.machine.worker.is_parting(), "a dead link for ever");
     }

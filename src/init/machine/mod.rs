@@ -138,7 +138,7 @@ pub enum Action {
     Log(Level, String),
     /// The last line: proem itself is the reason for the exit.
     LastWord(Exit, String),
-    /// There is no worker any more and there will be none: init is at its smallest from here on.
+    /// There is no worker any more: init is at its smallest from here on, until a process is started again.
     Settle,
     /// The end. The last action there is.
     Exit(Exit),
@@ -300,6 +300,11 @@ impl Machine {
     /// Whether a process may be started later: then what its start needs is kept.
     pub fn may_start(&self) -> bool {
         self.worker.is_wanted() || self.processes.len() > 1 || self.processes.iter().any(Process::may_start)
+    }
+
+    /// Whether a worker may be forked again, to see when a process is ready.
+    pub fn may_probe(&self) -> bool {
+        self.worker.is_wanted() || self.processes.iter().any(Process::may_await_probe)
     }
 
     fn on_exited(&mut self, now: Instant, pid: i32, status: i32, out: &mut Vec<Action>) {

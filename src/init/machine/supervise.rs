@@ -116,9 +116,10 @@ impl Machine {
         if is_main || self.main().is_none() {
             self.started = true;
             self.worker.main_started();
-            if !self.worker.is_wanted() {
-                self.settle(out);
-            }
+        }
+        self.probe_again(out);
+        if self.started && !self.worker.is_wanted() {
+            self.settle(out);
         }
         if is_main && let Some((exit, reason)) = self.exit_asked.take() {
             self.on_exit_asked(now, exit, reason, out);
@@ -164,6 +165,7 @@ impl Machine {
         }
         process.since = Some(now);
         out.push(Action::Log(Level::Info, format!("process `{}` is ready", process.name)));
+        self.worker.probed();
         self.report(now, index, out);
         if self.ending.is_none() {
             self.start_all(out);

@@ -1,3 +1,4 @@
+mod called_back;
 mod several;
 
 use super::*;
@@ -310,7 +311,8 @@ fn held_processes_wait_over_a_workers_death() {
     case.take();
     case.wait(Duration::from_secs(1));
     let specs = vec![(MAIN.into(), spec().fingerprint())];
-    let welcome = ToWorker::Welcome { started: true, owed: vec!["web".into()], held: vec![MAIN.into()], specs };
+    let (owed, held) = (vec!["web".into()], vec![MAIN.into()]);
+    let welcome = ToWorker::Welcome { started: true, owed, held, specs, probes: false };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);

@@ -1,5 +1,7 @@
-//! The worker's life as init sees it: forked, trusted with nothing, replaced when it dies, let go when it has finished.
+//! The worker's life as init sees it: forked, trusted with nothing, replaced when it dies, let go when it has finished, and
+//! called back when somebody is to see that a process is ready again.
 
+use super::process::Process;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
 use crate::link::ToWorker;
@@ -25,6 +27,8 @@ pub(super) struct Worker {
     /// Deaths since main started, or before; forgotten after a good life.
     deaths: u32,
     finished: bool,
+    /// One has finished: all is published. Those that come after it only probe.
+    left: bool,
     /// Its successor is to come at once.
     renews: bool,
     /// Process groups of its commands.
@@ -35,7 +39,7 @@ pub(super) struct Worker {
 
 #[derive(Debug)]
 enum State {
-    /// There is none and there will be none.
+    /// There is none, and there will be one only if a process is to be probed again.
     None,
     Forking,
     Alive {
@@ -53,7 +57,15 @@ enum State {
 impl Worker {
     pub(super) fn new(wanted: bool) -> Worker {
         let state = if wanted { State::Forking } else { State::None };
-        Worker { state, deaths: 0, finished: false, renews: false, commands: BTreeSet::new(), owed: BTreeSet::new() }
+        Worker {
+            state,
+            deaths: 0,
+            finished: false,
+            left: false,
+            renews: false,
+            commands: BTreeSet::new(),
+            owed: BTreeSet::new(),
+        }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -97,6 +109,13 @@ impl Worker {
         self.deaths = 0;
     }
 
+    /// A process is ready: whoever saw that was of use.
+    pub(super) fn probed(&mut self) {
+        if self.left {
+            self.deaths = 0;
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Alive { kill_at, .. } => kill_at,
@@ -122,7 +141,8 @@ impl Machine {
             .iter()
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
-        out.push(Action::Tell(ToWorker::Welcome { started: self.started || self.start_wanted, owed, held, specs }));
+        let (started, probes) = (self.started || self.start_wanted, self.worker.left);
+        out.push(Action::Tell(ToWorker::Welcome { started, owed, held, specs, probes }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -144,15 +164,20 @@ impl Machine {
         self.watched = false;
         out.push(Action::Unlink);
         let expected = self.worker.finished && exit == Exit::OK;
-        let stopping = self.main().is_some_and(super::process::Process::stops_for_exit);
+        let stopping = self.main().is_some_and(Process::stops_for_exit);
         let ends = self.ending.is_some() || self.exit_asked.is_some() || stopping;
         self.worker.state = State::None;
-        if expected && self.ending.is_none() {
-            self.settle(out);
-        }
+        self.worker.left |= expected;
         let renews = std::mem::take(&mut self.worker.renews);
-        if expected || ends {
+        if ends {
             return;
+        }
+        if self.worker.left && !self.needs_prober() {
+            // Of one that only probed, a death now is as good as a goodbye: there is nothing left to do.
+            return self.settle(out);
+        }
+        if expected {
+            return self.probe_on(now, since, out);
         }
         if renews && exit == Exit::OK {
             return self.fork_worker(out);
@@ -167,6 +192,30 @@ impl Machine {
             _ => "",
         };
         self.count_death(now, since, &format!("the worker died ({how})"), hint, out);
+    }
+
+    /// Whether somebody is to see when a process is ready.
+    fn needs_prober(&self) -> bool {
+        let open = self.ending.is_none() && self.leaving.is_none();
+        open && self.processes.iter().any(Process::awaits_probe)
+    }
+
+    /// Calls a worker back for a process that was started again after the last one had left.
+    pub(super) fn probe_again(&mut self, out: &mut Vec<Action>) {
+        if self.worker.left && matches!(self.worker.state, State::None) && self.needs_prober() {
+            self.fork_worker(out);
+        }
+    }
+
+    /// The worker left while a process was being started again. One that leaves again and again without having seen
+    /// anything ready counts as dying: init must not fork for ever.
+    fn probe_on(&mut self, now: Instant, since: Instant, out: &mut Vec<Action>) {
+        if self.worker.deaths == 0 {
+            self.worker.deaths = 1;
+            self.fork_worker(out);
+        } else {
+            self.count_death(now, since, "the worker left before all processes were ready", "", out);
+        }
     }
 
     fn count_death(&mut self, now: Instant, since: Instant, what: &str, hint: &str, out: &mut Vec<Action>) {
@@ -206,7 +255,14 @@ impl Machine {
 
     pub(super) fn worker_due(&mut self, now: Instant, out: &mut Vec<Action>) {
         match &mut self.worker.state {
-            State::Dead { until } if *until <= now => self.fork_worker(out),
+            State::Dead { until } if *until <= now => {
+                if self.worker.left && !self.needs_prober() {
+                    self.worker.state = State::None;
+                    self.settle(out);
+                } else {
+                    self.fork_worker(out);
+                }
+            }
             State::Alive { pid, kill_at, .. } if kill_at.is_some_and(|at| at <= now) => {
                 *kill_at = None;
                 out.push(Action::Kill { target: Target::Pid(*pid), signal: libc::SIGKILL });
