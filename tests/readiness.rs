@@ -7,7 +7,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use support::proem::{Proem, SOON, proem};
+use support::proem::{BINARY, Builder, Proem, SOON, proem};
 use support::{folder, procs, read, text, write};
 
 /// A container with a fixed template, main, and php-fpm's place, which is ready while `$D/up` is there.
@@ -19,6 +19,10 @@ struct Pair {
 
 impl Pair {
     fn start(php: &str, control: &str) -> Pair {
+        Pair::start_by(php, |config| proem(["--control", control, "-c", config]))
+    }
+
+    fn start_by(php: &str, command: impl FnOnce(&str) -> Builder) -> Pair {
         let dir = folder();
         let text_of = format!(
             r#"
@@ -41,7 +45,7 @@ after = ["php"]
         let config = write(dir.path(), "proem.toml", &text_of);
         write(dir.path(), "page.tera", "one {{ env.PATH | length > 0 }}\n");
         write(dir.path(), "up", "");
-        let process = proem(["--control", control, "-c", text(&config)]).dir(dir.path()).start();
+        let process = command(text(&config)).dir(dir.path()).start();
         Pair { dir, config, process }
     }
 
@@ -160,6 +164,27 @@ fn a_term_while_the_next_life_is_probed_ends_in_order() {
     pair.process.worker();
     pair.process.signal(libc::SIGTERM);
     assert_eq!(pair.process.ended(SOON).code, 128 + libc::SIGTERM);
+}
+
+/// In a mount namespace with a `/run` of its own: the usual place is one for all who run at the same time.
+#[test]
+fn the_usual_control_socket_is_there_until_the_worker_leaves() {
+    let pair = Pair::start_by("", |config| {
+        // SAFETY: cannot fail and touches no memory.
+        let root = if unsafe { libc::geteuid() } == 0 { "--mount" } else { "--map-root-user" };
+        let start = format!("rm up && mount -t tmpfs none /run && exec {BINARY} -c {config}");
+        Builder::new("unshare").args(["--mount", root, "sh", "-c", &start])
+    });
+    let socket = PathBuf::from(format!("/proc/{}/root/run/proem.sock", pair.process.pid()));
+    pair.process.until("the socket is there", || socket.exists().then_some(()));
+    pair.process.until("php runs", || (pair.pids("lives").len() == 1).then_some(()));
+    assert!(socket.exists());
+    write(pair.dir.path(), "up", "");
+    pair.alone(1);
+    assert!(!socket.exists(), "nobody answers there");
+    pair.kill_and_hold();
+    write(pair.dir.path(), "up", "");
+    pair.alone(2);
 }
 
 #[test]

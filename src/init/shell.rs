@@ -25,6 +25,8 @@ const MESSAGES_A_ROUND: usize = 64;
 
 /// From the last that starting needed to giving its memory back: the one time that init wakes up for itself.
 const REST: Duration = Duration::from_millis(20);
+/// The same beside a worker, which has more to say at the start.
+const REST_BESIDE: Duration = Duration::from_secs(1);
 
 pub struct Shell<'a, 'w> {
     machine: Machine,
@@ -366,6 +368,9 @@ impl<'a, 'w> Shell<'a, 'w> {
                 crate::debug!("started `{}` as process {pid}", spec.name);
                 drop(image);
                 self.logs.started(&spec.name, pid);
+                if self.link.is_some() {
+                    self.rest_at = Some(Instant::now() + REST_BESIDE);
+                }
                 self.tellers.retain(|teller| teller.process != process);
                 self.tellers.extend(offer.map(|offer| offer.taken(process, pid)));
                 if is_main {

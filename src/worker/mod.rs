@@ -68,7 +68,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the loop is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +178,8 @@ pub struct Worker<'p> {
     made: BTreeMap<usize, Made>,
     /// Processes run, so changes are to be told to them.
     started: bool,
+    /// The memory of the start is given back then.
+    rest_at: Option<Instant>,
     sender: Sender<Event>,
     events: Receiver<Event>,
     reader: Option<Reader>,
@@ -289,6 +291,7 @@ impl<'p> Worker<'p> {
             templates_touched: false,
             made: BTreeMap::new(),
             started: welcome.started,
+            rest_at: welcome.started.then(|| now + REST),
             sender,
             events,
             reader,
@@ -435,6 +438,10 @@ impl<'p> Worker<'p> {
             None => self.events.recv().ok(),
         };
         let now = Instant::now();
+        if self.rest_at.is_some_and(|at| at <= now) {
+            self.rest_at = None;
+            crate::os::memory::give_back();
+        }
         let mut updates = self.driver.due(now);
         if self.files.is_over(self.driver.last_event(), now) {
             updates.extend(self.driver.files_changed(now));
@@ -464,7 +471,8 @@ impl<'p> Worker<'p> {
             Job::Verify(verify) => verify.due(),
             _ => None,
         });
-        [gate, groups, owed, verify.min(), files, self.driver.next_due()].into_iter().flatten().min()
+        let rest = self.rest_at;
+        [gate, groups, owed, verify.min(), files, self.driver.next_due(), rest].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -588,6 +596,10 @@ fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send +
 pub(crate) fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
+
+/// From the start's last step to giving back what only the start needed: the configuration's reader, template code, the
+/// heap that they used. Most of a worker that only watches and probes is that.
+const REST: Duration = Duration::from_secs(1);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;

@@ -136,6 +136,7 @@ impl Worker<'_> {
     fn open_gate(&mut self, now: Instant) -> Result<(), Failure> {
         self.make_directories(When::Last, now)?;
         self.gate = None;
+        self.rest_at = Some(now + super::REST);
         self.blocked.clear();
         self.start_processes()?;
         self.started = self.control.has_init();
