@@ -7,6 +7,7 @@ use crate::peers::which;
 use crate::process::{Running, Usage, children, command, descendants, send};
 use crate::stats::{Samples, ms};
 use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -97,10 +98,11 @@ impl Pair {
         let mut text = format!("[supervisord]\nnodaemon = true\nuser = root\nlogfile = {at}/log\npidfile = {at}/pid\n");
         for (name, words) in [("php", &self.php), ("nginx", &self.nginx)] {
             let line = quoted(words);
-            text.push_str(&format!(
+            write!(
+                text,
                 "[program:{name}]\ncommand = {line}\nstopsignal = QUIT\nstdout_logfile = /dev/stdout\n\
                  stdout_logfile_maxbytes = 0\nstderr_logfile = /dev/stderr\nstderr_logfile_maxbytes = 0\n"
-            ));
+            )?;
         }
         let path = self.dir.join("supervisord.conf");
         fs::write(&path, text)?;

@@ -54,9 +54,10 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
             let directory = directory.map(Path::to_owned);
             let surroundings = Surroundings { directory, began: Some(began), data_limit };
             let mode = if call.mode == Mode::Run { worker::Mode::Run } else { worker::Mode::RunOnce };
-            match probes {
-                true => worker::probing::run(&plan, beside, &surroundings),
-                false => worker::run(&plan, mode, Some(beside), surroundings),
+            if probes {
+                worker::probing::run(&plan, beside, &surroundings)
+            } else {
+                worker::run(&plan, mode, Some(beside), surroundings)
             }
         }
         Err(failure) => Ended::Failed(failure),

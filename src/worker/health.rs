@@ -91,7 +91,7 @@ impl Health {
                 return Some(complaint.reworded(|message| format!("process `{process}` is not ready: {message}")));
             }
             Health::Unhealthy(complaint) => {
-                control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message })
+                control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message });
             }
         }
         None

@@ -7,9 +7,9 @@ const PHP: i32 = FIRST + 1;
 
 /// main and php-fpm, which becomes ready by a probe; everything is ready, and the worker has left.
 fn left() -> Case {
-    let care = Care { kind: Kind::Sidecar, restart: Restart::Always, ready: Readiness::Probe, ..Care::default() };
+    let probed = Care { kind: Kind::Sidecar, restart: Restart::Always, ready: Readiness::Probe, ..Care::default() };
     let mut case = Case::with_worker();
-    for spec in [spec(), ProcessSpec { name: "php".into(), care, ..spec() }] {
+    for spec in [spec(), ProcessSpec { name: "php".into(), care: probed, ..spec() }] {
         case.say(ToInit::Process(Box::new(spec)));
     }
     case.say(ToInit::Start);
