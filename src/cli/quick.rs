@@ -2,7 +2,7 @@
 //! in user space. What is not plain here (help, a mistake, an unusual way to write it) is left to clap, which decides
 //! and explains; the tests compare the two.
 
-use super::{Definition, Options, Rendering, Sub};
+use super::definition::{Definition, Options, Rendering, Sub};
 use std::ffi::{OsStr, OsString};
 
 /// Where an option's value goes.

@@ -15,10 +15,11 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
+use std::rc::Rc;
 
 /// Prints what would change. With `exit_code`, 2 when something on disk would.
-pub fn run(plan: &Plan, how: &Rendering) -> anyhow::Result<Exit> {
-    let (ended, report) = dry_run::run(plan, how.diff);
+pub fn run(plan: Plan, how: &Rendering) -> anyhow::Result<Exit> {
+    let (ended, report) = dry_run::run(Rc::new(plan), how.diff);
     match ended {
         Ended::Done(_) | Ended::InitGone | Ended::Renew => {}
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),

@@ -7,12 +7,13 @@ use crate::os::inherited;
 use crate::worker::injection::Injected;
 use crate::worker::{self, Ended, Surroundings};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Renders, then execs; returns only when one of them failed.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
     inherited::blocked_signals();
-    let plan = super::plan(call)?;
-    let mut injected = match worker::run(&plan, worker::Mode::Exec, None, Surroundings::default()) {
+    let plan = Rc::new(super::plan(call)?);
+    let mut injected = match worker::run(Rc::clone(&plan), worker::Mode::Exec, None, Surroundings::default()) {
         Ended::Done(injected) => injected,
         Ended::InitGone | Ended::Renew => BTreeMap::new(),
         Ended::Signal(signal) => return Ok(Exit::by_signal(signal)),

@@ -7,6 +7,7 @@ use crate::error::Complaint;
 use crate::exit::Exit;
 use crate::os::inherited;
 use crate::worker::{self, Ended, Surroundings};
+use std::rc::Rc;
 
 /// Publishes what is configured; with `--watch` until HUP, INT, QUIT or TERM.
 pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
@@ -26,10 +27,10 @@ pub fn run(call: &Call<'_>) -> anyhow::Result<Exit> {
         below(&mut plan, dir);
     }
     if call.mode == Mode::DryRun {
-        return dry_run::run(&plan, &how);
+        return dry_run::run(plan, &how);
     }
     let mode = if call.mode == Mode::RenderWatch { worker::Mode::RenderWatch } else { worker::Mode::Render };
-    match worker::run(&plan, mode, None, Surroundings::default()) {
+    match worker::run(Rc::new(plan), mode, None, Surroundings::default()) {
         Ended::Done(_) | Ended::InitGone | Ended::Renew => Ok(Exit::OK),
         Ended::Signal(signal) => Ok(Exit::by_signal(signal)),
         Ended::Failed(failure) => Err(failure.into()),

@@ -11,6 +11,7 @@ use crate::worker::{self, Ended, Surroundings};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Runs until the main process has ended.
@@ -57,7 +58,7 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
             if probes {
                 worker::probing::run(&plan, beside, &surroundings)
             } else {
-                worker::run(&plan, mode, Some(beside), surroundings)
+                worker::run(Rc::new(plan), mode, Some(beside), surroundings)
             }
         }
         Err(failure) => Ended::Failed(failure),

@@ -55,7 +55,7 @@ pub struct Shell<'a, 'w> {
     reap_wanted: bool,
     /// How a reaped orphan is logged.
     orphans: Level,
-    /// Memory is given back then, unless all is over before.
+    /// The memory that starts took is given back then, unless all is over before.
     rest_at: Option<Instant>,
     /// The process and signal that were found blocked when a reload was asked for last.
     blocks: Option<(i32, i32)>,
@@ -368,15 +368,14 @@ impl<'a, 'w> Shell<'a, 'w> {
                 crate::debug!("started `{}` as process {pid}", spec.name);
                 drop(image);
                 self.logs.started(&spec.name, pid);
-                if self.link.is_some() {
-                    self.rest_at = Some(Instant::now() + REST_BESIDE);
-                }
                 self.tellers.retain(|teller| teller.process != process);
                 self.tellers.extend(offer.map(|offer| offer.taken(process, pid)));
                 if is_main {
                     self.main_group = Some(pid);
                     self.stand_apart();
                 }
+                let rest = if self.link.is_some() { REST_BESIDE } else { REST };
+                self.rest_at = Some(Instant::now() + rest);
                 Event::Spawned { process, pid }
             }
             Err(failure) => Event::Refused { process, failure },
@@ -418,8 +417,8 @@ impl<'a, 'w> Shell<'a, 'w> {
         unsafe { libc::chdir(c"/".as_ptr()) };
     }
 
-    /// No worker any more: the memory that its start and its messages took goes back. Not at once: a container that ends
-    /// within a moment does not pay for it.
+    /// No worker any more: what its messages took goes back, too. Not at once: a container that ends within a moment does
+    /// not pay for it.
     fn settle(&mut self) {
         self.link = None;
         if !self.machine.may_probe() {

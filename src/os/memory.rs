@@ -14,11 +14,10 @@ const BELOW: usize = 1 << 20;
 /// Gives back what the heap does not use, the stack below the caller, and the program's pages that were only read:
 /// the kernel has those in its cache, and maps the few that are needed again.
 ///
-/// For the main thread, on its main stack, of a process that is going to sleep for long: what follows costs page faults,
-/// those of other threads, too, whose stacks stay as they are.
+/// For the main thread of a process that is going to sleep for long: what follows costs page faults.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: gives free pages of the heap back to the kernel, under the heap's own lock.
+    // SAFETY: gives free pages of the heap back to the kernel; MT-safe (malloc_trim(3)), other threads may allocate.
     unsafe {
         libc::malloc_trim(0)
     };

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Control {
     socket: Option<Arc<UnixStream>>,
     /// Held while a message is written: probes tell of their programs from threads of their own, and a long message
-    /// may be written in pieces.
-    writing: Arc<Mutex<()>>,
+    /// may be written in pieces. What is in it goes first.
+    writing: Arc<Mutex<Vec<u8>>>,
 }
 
 /// What a new worker has to know of the ones before it; see [`ToWorker::Welcome`].
@@ -66,9 +66,17 @@ impl Control {
     /// not looked at.
     pub fn tell(&self, message: &ToInit) {
         if let Some(socket) = &self.socket {
-            let message = link::encode(message);
-            let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = (&**socket).write_all(&message);
+            let mut bytes = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            bytes.extend(link::encode(message));
+            let _ = (&**socket).write_all(&bytes);
+            *bytes = Vec::new();
+        }
+    }
+
+    /// Tells init together with what is told next, which has to follow at once.
+    pub fn tell_with_next(&self, message: &ToInit) {
+        if self.has_init() {
+            self.writing.lock().unwrap_or_else(PoisonError::into_inner).extend(link::encode(message));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::source::layers::State;
 use crate::source::secrets::{Hide, Known, is_private_key, masked, sounds_secret};
 use crate::template::Context;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What publishing a plan would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(super) struct Look {
 
 /// Looks what publishing a plan would do: sources are read and waited for as by `render`, and nothing is written or run.
 /// The report is empty unless the loop is done.
-pub fn run(plan: &Plan, diff: bool) -> (Ended, Report) {
+pub fn run(plan: Rc<Plan>, diff: bool) -> (Ended, Report) {
     let mut worker = match Worker::new(plan, Mode::DryRun, None, Surroundings::default()) {
         Ok(worker) => worker,
         Err(failure) => return (Ended::Failed(failure), Report::default()),

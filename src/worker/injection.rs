@@ -199,9 +199,15 @@ impl Worker<'_> {
     }
 
     /// Tells init what a process is from its next start on.
-    pub(super) fn describe(&mut self, spec: ProcessSpec) {
+    fn describe(&mut self, spec: ProcessSpec) {
+        let message = self.description(spec);
+        self.control.tell(&message);
+    }
+
+    /// What init is to be told of a process; it counts as told.
+    pub(super) fn description(&mut self, spec: ProcessSpec) -> ToInit {
         self.specs.insert(spec.name.clone(), spec.fingerprint());
-        self.control.tell(&ToInit::Process(Box::new(spec)));
+        ToInit::Process(Box::new(spec))
     }
 }
 

@@ -68,7 +68,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the loop is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +178,7 @@ pub struct Worker<'p> {
     made: BTreeMap<usize, Made>,
     /// Processes run, so changes are to be told to them.
     started: bool,
-    /// The memory of the start is given back then.
+    /// The memory that only the start needed goes back then.
     rest_at: Option<Instant>,
     sender: Sender<Event>,
     events: Receiver<Event>,
@@ -186,7 +186,7 @@ pub struct Worker<'p> {
 }
 
 /// Publishes a plan, and follows its changes if the mode says so; beside `init` or alone.
-pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Ended {
+pub fn run(plan: Rc<Plan>, mode: Mode, init: Option<Init<'_>>, surroundings: Surroundings) -> Ended {
     let beside_init = init.is_some();
     match Worker::new(plan, mode, init, surroundings) {
         Ok(mut worker) => {
@@ -216,7 +216,12 @@ pub fn run<'p>(plan: &'p Plan, mode: Mode, init: Option<Init<'p>>, surroundings:
 }
 
 impl<'p> Worker<'p> {
-    fn new(plan: &Plan, mode: Mode, init: Option<Init<'p>>, surroundings: Surroundings) -> Result<Worker<'p>, Failure> {
+    fn new(
+        plan: Rc<Plan>,
+        mode: Mode,
+        init: Option<Init<'p>>,
+        surroundings: Surroundings,
+    ) -> Result<Worker<'p>, Failure> {
         let (control, welcome, reader, renewal) = match init {
             Some(Init { control, welcome, reader, renewal }) => (control, welcome, Some(reader), Some(renewal)),
             None => (Control::none(), Welcome::default(), None, None),
@@ -228,7 +233,7 @@ impl<'p> Worker<'p> {
             Mode::DryRun => Vec::new(),
             _ => recover(&plan.groups, plan.state_dir.as_deref()),
         };
-        let mixed = mixed(plan, &recovered);
+        let mixed = mixed(&plan, &recovered);
         let free: Vec<String> = welcome.held.iter().filter(|held| !mixed.contains(*held)).cloned().collect();
         if !free.is_empty() {
             control.tell(&ToInit::Release(free));
@@ -236,10 +241,10 @@ impl<'p> Worker<'p> {
         if !mixed.is_empty() {
             control.tell(&ToInit::Hold(mixed));
         }
-        let engine = load_engine(plan)?;
-        let (sources, groups) = used(plan, &engine, &[]);
+        let engine = load_engine(&plan)?;
+        let (sources, groups) = used(&plan, &engine, &[]);
         if mode == Mode::Run {
-            reloads_are_stated(plan, &sources, &groups)?;
+            reloads_are_stated(&plan, &sources, &groups)?;
         }
         let (sender, events) = channel();
         let feed = sender.clone();
@@ -250,17 +255,16 @@ impl<'p> Worker<'p> {
         let now = Instant::now();
         let began = surroundings.began.unwrap_or(now);
         let mut worker = Worker {
-            plan: Rc::new(plan.clone()),
             mode,
             control,
             surroundings,
-            hidden: crate::config::environment::hidden(plan, &crate::os::environ::raw()),
+            hidden: crate::config::environment::hidden(&plan, &crate::os::environ::raw()),
             engine,
             layers: Layers::new(&sources),
             sources,
             driver,
             groups,
-            checked_in_place: relations::checked_in_place(plan),
+            checked_in_place: relations::checked_in_place(&plan),
             owed: Owed::default(),
             keys: Keys::default(),
             commands: BTreeMap::new(),
@@ -291,10 +295,11 @@ impl<'p> Worker<'p> {
             templates_touched: false,
             made: BTreeMap::new(),
             started: welcome.started,
-            rest_at: welcome.started.then(|| now + REST),
+            rest_at: welcome.started.then(|| now + starting::REST),
             sender,
             events,
             reader,
+            plan,
         };
         worker.take_over(&recovered, &welcome.owed)?;
         Ok(worker)
@@ -413,6 +418,10 @@ impl<'p> Worker<'p> {
             return Ok(Some(Ended::Failed(failure)));
         }
         self.verify_due(now);
+        if self.rest_at.is_some_and(|at| at <= now) {
+            self.rest_at = None;
+            crate::os::memory::give_back();
+        }
         Ok(self.nothing_left().then(|| Ended::Done(std::mem::take(&mut self.injected))))
     }
 
@@ -438,10 +447,6 @@ impl<'p> Worker<'p> {
             None => self.events.recv().ok(),
         };
         let now = Instant::now();
-        if self.rest_at.is_some_and(|at| at <= now) {
-            self.rest_at = None;
-            crate::os::memory::give_back();
-        }
         let mut updates = self.driver.due(now);
         if self.files.is_over(self.driver.last_event(), now) {
             updates.extend(self.driver.files_changed(now));
@@ -471,8 +476,7 @@ impl<'p> Worker<'p> {
             Job::Verify(verify) => verify.due(),
             _ => None,
         });
-        let rest = self.rest_at;
-        [gate, groups, owed, verify.min(), files, self.driver.next_due(), rest].into_iter().flatten().min()
+        [gate, groups, owed, verify.min(), files, self.driver.next_due(), self.rest_at].into_iter().flatten().min()
     }
 
     /// Takes in one event; `Some` ends the loop.
@@ -596,10 +600,6 @@ fn start(builder: std::thread::Builder, name: &str, body: impl FnOnce() + Send +
 pub(crate) fn builder(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK)
 }
-
-/// From the start's last step to giving back what only the start needed: the configuration's reader, template code, the
-/// heap that they used. Most of a worker that only watches and probes is that.
-const REST: Duration = Duration::from_secs(1);
 
 /// They copy messages and wait; none recurses.
 const THREAD_STACK: usize = 128 * 1024;

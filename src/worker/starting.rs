@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// After the start, before its memory goes back: what starts may soon be told something.
+pub(super) const REST: Duration = Duration::from_millis(500);
 
 /// Feeds a loop with what init says.
 pub(super) fn listen_to(mut reader: Reader, feed: Sender<Event>) {
@@ -136,8 +138,8 @@ impl Worker<'_> {
     fn open_gate(&mut self, now: Instant) -> Result<(), Failure> {
         self.make_directories(When::Last, now)?;
         self.gate = None;
-        self.rest_at = Some(now + super::REST);
         self.blocked.clear();
+        self.rest_at = Some(now + REST);
         self.start_processes()?;
         self.started = self.control.has_init();
         if self.started {
@@ -229,7 +231,9 @@ impl Worker<'_> {
                 None => continue,
             };
             let spec = crate::commands::process_spec(process, &plan, &injected)?;
-            self.describe(spec);
+            let message = self.description(spec);
+            // Init is to wake once: that is two changes of process less in every start.
+            self.control.tell_with_next(&message);
         }
         if self.started {
             // Those before this worker may have known others.
