@@ -6,7 +6,7 @@
 
 use super::control::Init;
 use super::event::Event;
-use super::health::{self, Processes};
+use super::health::{self, Health, Processes};
 use super::{Ended, Surroundings};
 use crate::config::plan::Plan;
 use crate::link::{ToInit, ToWorker};
@@ -29,6 +29,8 @@ pub fn run(plan: &Plan, init: Init<'_>, surroundings: &Surroundings) -> Ended {
                 let around = || health::surroundings(&control, &hidden, surroundings);
                 processes.is(plan, state, Instant::now(), &control, || (feed.clone(), around()));
             }
+            // Whether it stays alive is asked by nobody who leaves.
+            Ok(Event::Health(_, _, Health::Unhealthy(_))) => {}
             Ok(Event::Health(process, pid, found)) => {
                 let text = found.tell(process, pid, &control).map(|complaint| complaint.to_string());
                 if let Some(text) = text.filter(|text| sampler.error(text, Instant::now())) {

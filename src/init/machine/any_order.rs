@@ -20,6 +20,8 @@ enum Step {
     /// main, or the other one, ends with this status.
     Dies(bool, i32),
     WorkerDies(i32),
+    /// The worker has seen that the other one is ready, and leaves.
+    Leaves,
     Say(Say),
     Closed,
     Broken,
@@ -65,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => prop_oneof![Just(libc::SIGTERM), arriving].prop_map(Step::Signal),
         2 => (any::<bool>(), status).prop_map(|(main, status)| Step::Dies(main, status)),
         1 => (0..=1i32).prop_map(|code| Step::WorkerDies(code << 8)),
+        1 => Just(Step::Leaves),
         8 => say.prop_map(Step::Say),
         1 => Just(Step::Closed),
         1 => Just(Step::Broken),
@@ -72,7 +75,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<bool>().prop_map(Step::Reaped),
         8 => proptest::bool::weighted(0.9).prop_map(Step::Answer),
     ];
-    proptest::collection::vec(step, 0..60)
+    // Half of them begin where everything runs: what follows a start would be rare otherwise.
+    let start = [Say::Process(true), Say::Process(false), Say::Start].map(Step::Say);
+    let start = std::iter::once(Step::Answer(true)).chain(start).chain([Step::Answer(true), Step::Answer(true)]);
+    let start: Vec<Step> = start.collect();
+    (any::<bool>(), proptest::collection::vec(step, 0..60))
+        .prop_map(move |(begun, steps)| if begun { start.iter().cloned().chain(steps).collect() } else { steps })
 }
 
 /// What main is told to be.
@@ -329,7 +337,8 @@ impl World {
     }
 
     fn say(&mut self, say: &Say) -> Result<(), TestCaseError> {
-        let open = !self.decided;
+        // What another says than one that only probes may say, is not taken.
+        let open = !self.decided && !self.left;
         let message = match *say {
             Say::Process(main) => ToInit::Process(Box::new(self.kind.spec(main))),
             Say::Start => ToInit::Start,
@@ -409,13 +418,18 @@ impl World {
             }
             Step::Dies(main, status) => self.index(main).map_or(Ok(()), |index| self.dies(index, status)),
             Step::WorkerDies(status) => self.worker_dies(status),
+            Step::Leaves if self.worker.is_some() => {
+                self.say(&Say::Ready)?;
+                self.say(&Say::Finished)?;
+                self.worker_dies(0)
+            }
             Step::Say(say) if self.worker.is_some() => self.say(&say),
             Step::Closed if self.worker.is_some() => {
                 self.closed = true;
                 self.feed(Event::Closed)
             }
             Step::Broken if self.worker.is_some() => self.feed(Event::Broken),
-            Step::Say(_) | Step::Closed | Step::Broken => Ok(()),
+            Step::Leaves | Step::Say(_) | Step::Closed | Step::Broken => Ok(()),
             Step::Pass(millis) => self.pass(Duration::from_millis(millis)),
             Step::Reaped(left) => self.reaped(left),
             Step::Answer(good) => self.answer(good),

@@ -333,10 +333,6 @@ impl Machine {
             ToInit::Finished => self.worker.finish(),
             // The code is decided; nothing that a worker says changes that.
             _ if self.ending.is_some() => {}
-            ToInit::Process(spec) => self.learn(*spec, out),
-            ToInit::Start => self.on_start(out),
-            ToInit::Renew => self.worker.renew(),
-            ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Watch => self.watch(now, out),
             ToInit::Ready { process, pid } => {
                 let index = self.processes.iter().position(|known| known.name == process);
@@ -344,6 +340,12 @@ impl Machine {
                     self.on_ready(now, index, pid, out);
                 }
             }
+            // What only probes has nothing else to say, and what a start needs may have been given back.
+            _ if self.worker.only_probes() => self.on_broken(out),
+            ToInit::Process(spec) => self.learn(*spec, out),
+            ToInit::Start => self.on_start(out),
+            ToInit::Renew => self.worker.renew(),
+            ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Unhealthy { process, pid, reason } => self.on_unhealthy(now, &process, pid, &reason, out),
             ToInit::Hold(names) => self.hold(names, out),
             ToInit::Release(names) => self.release(now, &names, out),

@@ -72,6 +72,11 @@ impl Worker {
         !matches!(self.state, State::None)
     }
 
+    /// All is published: whoever is forked now is only to see when processes are ready.
+    pub(super) fn only_probes(&self) -> bool {
+        self.left
+    }
+
     pub(super) fn pid(&self) -> Option<i32> {
         match self.state {
             State::Alive { pid, .. } => Some(pid),
