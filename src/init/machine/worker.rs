@@ -168,7 +168,8 @@ impl Machine {
         }
         self.watched = false;
         out.push(Action::Unlink);
-        let expected = self.worker.finished && exit == Exit::OK;
+        // Who leaves has released what it held: nobody who follows would.
+        let expected = self.worker.finished && exit == Exit::OK && self.held.is_empty();
         let stopping = self.main().is_some_and(Process::stops_for_exit);
         let ends = self.ending.is_some() || self.exit_asked.is_some() || stopping;
         self.worker.state = State::None;
