@@ -24,6 +24,9 @@ pub enum ToInit {
     Process(Box<ProcessSpec>),
     /// The first publish is done and checked: processes may run now. Repeated by a new worker; then it changes nothing.
     Start,
+    /// What these processes need is published and checked: they may run now, whatever else is still awaited. main, where
+    /// there is one, is described before.
+    Allow(Vec<String>),
     /// From before the first rename of a group until [`ToInit::Release`]: start and restart none of these processes.
     /// It outlives the worker: the next one recovers, then releases.
     Hold(Vec<String>),
@@ -80,7 +83,7 @@ pub enum ToInit {
         /// Why, for the log.
         reason: String,
     },
-    /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): after stopping main.
+    /// End proem with this code. Before main's first start: at once; later (`reload = "exit"`): as after a TERM, in order.
     Exit {
         /// The exit code.
         code: u8,
@@ -116,8 +119,10 @@ pub enum Order {
 pub enum ToWorker {
     /// The first message of a worker's life.
     Welcome {
-        /// main has been started already: this worker replaces one that died.
+        /// Everything was published once: this worker replaces one that died.
         started: bool,
+        /// Before that: the processes that may run already.
+        allowed: Vec<String>,
         /// Groups whose reload a dead worker still owed.
         owed: Vec<String>,
         /// Processes that a dead worker held.
@@ -136,7 +141,7 @@ pub enum ToWorker {
     },
     /// What a process is in ([`ToInit::Watch`]).
     Process(ProcessState),
-    /// The end was asked for; the stop signals follow after `drain`.
+    /// The end was asked for, by a signal or by [`ToInit::Exit`]; the stop signals follow after `drain`.
     Draining,
 }
 

@@ -1,4 +1,4 @@
-//! The control socket: what is asked of a running proem, and what a client cannot do to it.
+//! The control socket: what is asked of a running proem. What a client cannot do to it is in tests/campaign/clients.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
@@ -7,7 +7,6 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use support::proem::{Output, Proem, SOON, proem};
 use support::{folder, read, text, write};
 
@@ -213,59 +212,6 @@ fn say(socket: &Path, bytes: &[u8]) -> String {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
-}
-
-/// Malformed, slow, half-closed clients: proem answers others in between, forwards signals, and does not grow.
-/// `PROEM_CLIENTS` of them (10,000 in the long form).
-#[test]
-fn hostile_clients_reach_nobody() {
-    let count: u64 = std::env::var("PROEM_CLIENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let case = Case::start();
-    let anonymous = || {
-        let status = read(Path::new(&format!("/proc/{}/status", case.process.pid())));
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
-    };
-    let before = anonymous();
-    let mut held = Vec::new();
-    for number in 0..count {
-        let Ok(mut stream) = UnixStream::connect(case.socket()) else { continue };
-        // xorshift: the same noise in every run.
-        let mut seed = number + 1;
-        let noise: Vec<u8> = std::iter::repeat_with(|| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed.to_le_bytes()[0]
-        })
-        .take(usize::try_from(number % 700).unwrap())
-        .collect();
-        let _ = stream.write_all(&noise);
-        match number % 5 {
-            0 => {}
-            1 => drop(stream.shutdown(std::net::Shutdown::Write)),
-            2 => drop(stream.shutdown(std::net::Shutdown::Both)),
-            3 => drop(stream.write_all(&vec![b'x'; 64 << 10])),
-            // Neither says anything nor goes away.
-            _ => held.push(stream),
-        }
-        if held.len() > 100 {
-            held.clear();
-        }
-        if number % 200 == 100 {
-            let asked = Instant::now();
-            let hups = case.process.stdout().matches("hup").count();
-            case.process.signal(libc::SIGHUP);
-            case.process
-                .until("a signal is forwarded", || (case.process.stdout().matches("hup").count() > hups).then_some(()));
-            assert!(asked.elapsed() < Duration::from_secs(10));
-        }
-    }
-    drop(held);
-    let output = case.process.until("it answers", || Some(case.ask(&["status"])).filter(|output| output.code == 0));
-    assert!(output.stdout.contains("main     ready"), "{}", output.stdout);
-    assert!(anonymous() <= before + 16, "init grew from {before} kB to {} kB", anonymous());
-    assert!(!case.process.stderr().contains("the worker died"), "{}", case.process.stderr());
 }
 
 /// Nothing to render and nothing to watch: a socket that was asked for is there all the same, and as long as main runs.

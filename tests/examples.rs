@@ -78,6 +78,15 @@ fn envconsul() {
     );
 }
 
+#[cfg(feature = "vault")]
+#[test]
+fn java() {
+    runs_as_shown(
+        "java",
+        &[("PROEM_IMAGE", &images::proem()), ("JDK_IMAGE", &images::jdk()), ("VAULT_IMAGE", &images::vault())],
+    );
+}
+
 #[test]
 fn configmap() {
     runs_as_shown(
@@ -173,7 +182,7 @@ fn every_example_is_listed_and_has_its_parts() {
     let list = read(&root().join("examples/README.md"));
     let folders: Vec<PathBuf> =
         std::fs::read_dir(root().join("examples")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    assert_eq!(folders.len(), 8);
+    assert_eq!(folders.len(), 9);
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
         assert!(list.contains(&format!("[{name}]({name}/)")), "{name} is not in examples/README.md");

@@ -136,6 +136,28 @@ fn a_logger_that_is_killed_is_replaced_and_nothing_is_lost() {
 }
 
 #[test]
+fn last_lines_come_though_the_logger_died_too_often_to_be_replaced_at_once() {
+    let case = Case::new(&process(
+        "main",
+        "log = \"prefix\"",
+        "while [ ! -e $D/go ]; do sleep 0.01; done; echo one; echo two >&2; printf three; exit 4",
+    ));
+    let mut process = case.start();
+    // Ten are replaced at once, each one more after twice the time, up to a second.
+    for death in 1..=15 {
+        procs::kill(logger(&process), libc::SIGKILL);
+        process.until("its death is noticed", || {
+            (process.stderr().matches("was ended by KILL").count() == death).then_some(())
+        });
+    }
+    assert!(loggers(process.pid()).is_empty(), "it is not replaced at once any more");
+    write(case.dir.path(), "go", "");
+    let output = process.ended(SOON);
+    assert_eq!((output.code, output.stdout.as_str()), (4, "main | one\nmain | three\n"));
+    assert!(output.stderr.ends_with("main | two\n"), "{}", output.stderr);
+}
+
+#[test]
 fn a_process_that_is_killed_while_it_writes_tears_no_line() {
     // Each life writes its numbers in whole lines, with one write(2) each, until it is killed.
     let perl = r#"

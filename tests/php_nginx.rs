@@ -141,6 +141,11 @@ fn a_php_fpm_that_dies_comes_back_until_it_died_too_often() {
     procs::kill(php, libc::SIGKILL);
     assert_eq!(pair.container.ended(), 128 + libc::SIGKILL, "{}", pair.container.logs());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let log = pair.container.logs();
+    // The first time at once, then after pauses.
+    assert_eq!(log.matches("process `php` is started again in").count(), 4, "{log}");
+    let word = "proem: exit 137: process `php` ended 6 times within 60s; the last exit was 137\n";
+    assert!(log.contains(word), "{log}");
     // nginx was asked in its own way.
     pair.order(["gracefully shutting down"]);
 }

@@ -1,5 +1,6 @@
 //! Several processes under one proem: order, readiness, restarts, liveness, the way to the end. Real processes; the order
-//! itself is decided in `init/machine`, which has property tests of its own.
+//! itself is decided in `init/machine`, which has property tests of its own; TERM at any moment of a start is in
+//! tests/campaign/starts.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
@@ -226,6 +227,36 @@ fn a_drain_puts_the_stop_signal_off() {
 }
 
 #[test]
+fn a_reload_by_exit_stops_all_in_the_order_of_a_term() {
+    let case = Case::new(
+        &[
+            "control = \"none\"\n[source]\napp = \"file:${D}/app.json\"\n".to_owned(),
+            "[template.a]\nfrom = \"${D}/a.tera\"\nto = \"${D}/a\"\nreload = \"exit\"\nthrottle = \"0s\"\n".to_owned(),
+            service("main", "after = [\"db\"]\ndrain = \"100ms\"", ""),
+            service("db", "", ""),
+            service("front", "after = [\"main\"]", ""),
+        ]
+        .concat(),
+    );
+    write(case.dir.path(), "a.tera", "{{ app.n }}");
+    let set = |n: u32| {
+        let new = write(case.dir.path(), ".app.json", &format!("{{\"n\": {n}}}"));
+        std::fs::rename(new, case.path("app.json")).unwrap();
+    };
+    set(1);
+    let mut process = case.start();
+    for name in ["main.up", "db.up", "front.up"] {
+        case.exists(&process, name);
+    }
+    set(2);
+    let output = process.ended(SOON);
+    assert_eq!(output.code, 75, "{}", output.stderr);
+    let last = format!("proem: exit 75: {} changed, and its `reload` is `exit`\n", case.path("a").display());
+    assert!(output.stderr.ends_with(&last), "{}", output.stderr);
+    assert!(read(&case.path("log")).ends_with("front stops\nmain stops\ndb stops\n"), "{}", read(&case.path("log")));
+}
+
+#[test]
 fn a_sidecar_has_neither_the_terminal_nor_what_proem_inherited() {
     let case = Case::new(
         &[
@@ -249,75 +280,6 @@ fn a_sidecar_has_neither_the_terminal_nor_what_proem_inherited() {
     assert!(has("main.fds", "7") && !has("main.fds", "9"), "{}", read(&case.path("main.fds")));
     process.signal(libc::SIGTERM);
     assert_eq!(process.ended(SOON).code, 0);
-}
-
-/// A start with five processes, and a TERM at any moment of it.
-#[test]
-fn a_term_at_any_moment_of_the_start_ends_all_of_it() {
-    let slow = |name: &str, after: &str| {
-        service(
-            name,
-            &format!("after = [{after}]\nready = {{ fd = 4 }}\nstop_timeout = \"2s\""),
-            "sleep 0.01; echo >&4;",
-        )
-    };
-    let config = [
-        "[process.migrate]\nkind = \"setup\"\ncommand = [\"/bin/sh\", \"-c\", \"sleep 0.01\"]\n".to_owned(),
-        slow("db", "\"migrate\""),
-        slow("php", "\"db\""),
-        slow("log", ""),
-        service("main", "after = [\"php\", \"log\"]", ""),
-    ]
-    .concat();
-    // How long a whole start takes here and now, with as many others beside it as below.
-    let start = || {
-        let case = Case::new(&config);
-        let (begun, mut process) = (Instant::now(), case.start());
-        case.exists(&process, "main.up");
-        let took = begun.elapsed();
-        process.signal(libc::SIGTERM);
-        process.ended(Duration::from_secs(10));
-        took
-    };
-    let whole = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
-        runs.into_iter().map(|run| run.join().unwrap()).max().unwrap()
-    });
-    let started = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..4_u32)
-            .map(|lane| {
-                let config = &config;
-                scope.spawn(move || {
-                    let mut started = 0;
-                    for round in 0..12_u32 {
-                        let case = Case::new(config);
-                        let mut process = case.start();
-                        // Spread over that time and half as much again; no two lanes at the same moment. The last one of a
-                        // lane comes when main runs, however busy the machine has become.
-                        match round {
-                            11 => case.exists(&process, "main.up"),
-                            _ => std::thread::sleep(whole * (round * 4 + lane) * 3 / (2 * 44)),
-                        }
-                        process.signal(libc::SIGTERM);
-                        let output = process.ended(Duration::from_secs(10));
-                        let main_ran = case.path("main.up").exists();
-                        // The shell of main has its trap a moment after it has started.
-                        assert!(output.code == 143 || output.code == 0 && main_ran, "{output:?}");
-                        started += u32::from(main_ran);
-                        let dir = text(case.dir.path()).as_bytes().to_vec();
-                        let left = procs::all().into_iter().map(|process| process.pid).find(|pid| {
-                            std::fs::read(format!("/proc/{pid}/environ"))
-                                .is_ok_and(|environ| environ.windows(dir.len()).any(|part| part == dir))
-                        });
-                        assert_eq!(left, None, "a process was left: {output:?}");
-                    }
-                    started
-                })
-            })
-            .collect();
-        runs.into_iter().map(|run| run.join().unwrap()).sum::<u32>()
-    });
-    assert!(started >= 4, "{started}: each lane ends with a TERM after the start");
 }
 
 #[test]

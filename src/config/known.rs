@@ -205,6 +205,28 @@ pub const CONSUL: &[Key] = &[
     key("token", Shape::Text),
     key("token_file", Shape::Text),
     key("ca_file", Shape::Text),
+    key("ca_dir", Shape::Text),
+    key("cert_file", Shape::Text),
+    key("key_file", Shape::Text),
+    key("tls_server_name", Shape::Text),
+    key("insecure", Shape::Flag),
+    key("namespace", Shape::Text),
+    key("datacenter", Shape::Text),
+];
+/// The same for the kind `vault`.
+pub const VAULT: &[Key] = &[
+    key("address", Shape::Text),
+    key("token", Shape::Text),
+    key("token_file", Shape::Text),
+    key("role_id", Shape::Text),
+    key("role_id_file", Shape::Text),
+    key("secret_id", Shape::Text),
+    key("secret_id_file", Shape::Text),
+    key("role", Shape::Text),
+    key("jwt_file", Shape::Text),
+    key("auth_mount", Shape::Text),
+    key("ca_file", Shape::Text),
+    key("ca_dir", Shape::Text),
     key("cert_file", Shape::Text),
     key("key_file", Shape::Text),
     key("tls_server_name", Shape::Text),
@@ -215,6 +237,8 @@ pub const CONSUL: &[Key] = &[
 pub const STORES: &[(&str, &[Key])] = &[
     #[cfg(feature = "consul")]
     ("consul", CONSUL),
+    #[cfg(feature = "vault")]
+    ("vault", VAULT),
 ];
 
 /// How an option's environment variable is read.
@@ -315,7 +339,7 @@ mod tests {
         assert_eq!(documented("Groups"), names(GROUP));
         assert_eq!(documented("Directories for processes"), names(DIR));
         assert_eq!(documented("Process"), names(&[PROCESS, ENV_FROM].concat()));
-        assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL)].concat());
+        assert_eq!(documented("Stores"), [vec!["kind"], names(CONSUL), names(VAULT)].concat());
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use super::{Envelope, MAX_RESPONSE, Request, Response, VERSION};
 use crate::error::{Complaint, reason};
+use crate::os::socket;
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long it may take until a worker is replaced by another.
 const REPLACED: Duration = Duration::from_millis(1500);
 const AGAIN: Duration = Duration::from_millis(20);
+/// How long it may take until a worker has room for one more client.
+const ROOM: Duration = Duration::from_secs(2);
 
 /// Asks the proem that serves this socket. `patience`: for the answer.
 pub fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Response, Complaint> {
@@ -22,7 +24,12 @@ pub fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Respons
         }
     };
     asked.map_err(|error| {
-        let message = format!("no proem answers at {}: {}", path.display(), reason(&error));
+        let why = match error.kind() {
+            // What a time-out of a socket is called by the kernel.
+            io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
+            _ => reason(&error),
+        };
+        let message = format!("no proem answers at {}: {why}", path.display());
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "ask as root, or as the user that proem runs as",
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -41,7 +48,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 fn exchange(path: &Path, request: &Request, patience: Duration) -> io::Result<Response> {
-    let mut server = UnixStream::connect(path)?;
+    let mut server = socket::connect(path, Instant::now() + patience.min(ROOM))?;
     server.set_read_timeout(Some(patience))?;
     server.set_write_timeout(Some(patience))?;
     let mut line =

@@ -1,7 +1,7 @@
 //! `/metrics`, `/health` and `/ready` over HTTP: for Prometheus, and for probes that speak nothing else. Off unless
 //! `listen` is set. No keep-alive, no body is read: what asks here asks seldom.
 
-use super::clients;
+use super::clients::{self, Served};
 use super::server::{Asked, put};
 use super::{Request, Response};
 use std::io;
@@ -35,17 +35,17 @@ pub fn serve(address: SocketAddr, feed: impl Fn(Asked) -> bool + Send + Sync + '
             }
             std::thread::sleep(AGAIN);
         };
-        clients::serve(|| listener.accept().map(|(client, _)| client), move |client| answer(client, &feed));
+        clients::serve(|| listener.accept().map(|(client, _)| client), move |served| answer(served, &feed));
     });
 }
 
-fn answer(mut client: TcpStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
-    let head = clients::read_until(&mut client, b"\r\n\r\n", MAX_HEAD)?;
+fn answer(served: &Served<TcpStream>, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
+    let head = served.read_until(b"\r\n\r\n", MAX_HEAD)?;
     let reply = reply(&String::from_utf8_lossy(&head), feed);
-    clients::write_all(&mut client, &reply)?;
+    served.write_all(&reply)?;
     // Whoever sent more than was read would otherwise lose the answer to a reset.
-    client.shutdown(std::net::Shutdown::Write)?;
-    clients::drain(&mut client, MAX_REST)
+    served.client().shutdown(std::net::Shutdown::Write)?;
+    served.drain(MAX_REST)
 }
 
 fn reply(head: &str, feed: &dyn Fn(Asked) -> bool) -> Vec<u8> {

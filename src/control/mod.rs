@@ -2,12 +2,13 @@
 //! runs, and what it answers.
 //!
 //! One connection, one line of JSON each way, then it is closed. The worker serves it ([`server`]), so that no client can
-//! reach init: a slow one costs a thread of the worker for a moment, and there are few of them. Only proem's own user and
-//! root are served. It is never required: where it cannot be made (a read-only root) everything else works.
+//! reach init: a slow one costs a thread of the worker for a moment, and there are few of them ([`clients`]). Only proem's
+//! own user and root are served. It is never required: where it cannot be made (a read-only root) everything else works.
 
 pub mod client;
 pub mod clients;
 pub mod http;
+mod places;
 pub mod server;
 
 use serde::{Deserialize, Serialize};

@@ -1,16 +1,20 @@
 //! The serving side of the control socket.
 
-use super::{Envelope, MAX_REQUEST, Request, Response, VERSION, clients};
+use super::clients::{self, Served};
+use super::{Envelope, MAX_REQUEST, Request, Response, VERSION};
+use crate::os::socket;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the answer may take: a restart takes as long as the process's stop.
 const ANSWER: Duration = Duration::from_mins(2);
+/// How long a predecessor may take to have room for one more client.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -47,7 +51,9 @@ impl Drop for Server {
 ///
 /// Errors: another proem answers there, or the socket cannot be made.
 pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) -> io::Result<Server> {
-    if UnixStream::connect(path).is_ok() {
+    // So busy that it has no room for one more is an answer, too.
+    let asked = socket::connect(path, Instant::now() + ROOM);
+    if asked.is_ok() || asked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another proem answers there"));
     }
     // One that nobody answers at was left by a predecessor; anything else than a socket is not ours to remove.
@@ -59,7 +65,7 @@ pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) 
     // Connecting needs the right to write, which the usual umask gives to nobody else in the meantime.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     crate::worker::thread("control", move || {
-        clients::serve(|| listener.accept().map(|(client, _)| client), move |client| answer(client, &feed));
+        clients::serve(|| listener.accept().map(|(client, _)| client), move |served| answer(served, &feed));
     });
     Ok(Server { path: path.to_owned() })
 }
@@ -76,14 +82,14 @@ fn put_and_hold(request: Request, feed: &dyn Fn(Asked) -> bool) -> (Option<Respo
     (response, held)
 }
 
-fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
+fn answer(served: &Served<UnixStream>, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
     let mut held = None;
-    let response = match peer(&client)? {
+    let response = match peer(served.client())? {
         uid if uid != 0 && uid != nix::unistd::geteuid().as_raw() => Response::Refused {
             message: format!("user {uid} may not ask"),
             hint: Some("ask as root, or as the user that proem runs as".into()),
         },
-        _ => match parse(&clients::read_until(&mut client, b"\n", MAX_REQUEST)?) {
+        _ => match parse(&served.read_until(b"\n", MAX_REQUEST)?) {
             Ok(request) => {
                 let (response, hold) = put_and_hold(request, feed);
                 held = Some(hold);
@@ -94,8 +100,8 @@ fn answer(mut client: UnixStream, feed: &dyn Fn(Asked) -> bool) -> io::Result<()
     };
     let mut bytes = serde_json::to_vec(&response).map_err(io::Error::other)?;
     bytes.push(b'\n');
-    let written = clients::write_all(&mut client, &bytes);
-    drop((client, held));
+    let written = served.write_all(&bytes);
+    drop(held);
     written
 }
 

@@ -277,7 +277,7 @@ impl<'a, 'w> Shell<'a, 'w> {
                 let groups: Vec<i32> = self.machine.groups().into_iter().chain(self.logs.groups()).collect();
                 sweep::signal_all(signal, &groups);
             }
-            Action::EndLogs => self.logs.end(),
+            Action::EndLogs => self.logs.end(Instant::now()),
             Action::Clear => sweep::kill_all_but(&self.logs.groups().collect::<Vec<i32>>(), &self.machine.groups()),
             Action::Log(level, message) => log::event(level, &message),
             Action::LastWord(exit, reason) => last_word(exit, &reason),

@@ -3,8 +3,8 @@
 use super::resolve::{ForHttp, Resolver};
 use super::tls::{self, Tls, Verify};
 use crate::error::Complaint;
-use reqwest::Method;
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+pub use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -139,7 +139,19 @@ impl Client {
     /// `GET`: `path` begins with `/` and is percent-encoded, with its query. `deadline` bounds the time until the
     /// answer begins; a body that has begun may take as long as it keeps coming.
     pub async fn get(&self, path: &str, headers: HeaderMap, deadline: Duration) -> Result<Answer, NoAnswer> {
-        let outcome = self.try_get(path, headers, deadline).await;
+        self.send(Method::GET, path, headers, None, deadline).await
+    }
+
+    /// The same with any method and a body, JSON.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<String>,
+        deadline: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let outcome = self.exchange(method, path, headers, body, deadline).await;
         if let Err(NoAnswer { cause: Cause::Certificate | Cause::Handshake, .. }) = &outcome {
             // Certificates are rotated: the files are read again for the next request.
             *self.lock() = None;
@@ -147,10 +159,20 @@ impl Client {
         outcome
     }
 
-    async fn try_get(&self, path: &str, headers: HeaderMap, deadline: Duration) -> Result<Answer, NoAnswer> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<String>,
+        deadline: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let client = self.client().map_err(|complaint| no_answer(Cause::Files, complaint.message))?;
-        let request = client.get(self.url(path)).headers(headers).send();
-        let mut response = match tokio::time::timeout(deadline, request).await {
+        let mut request = client.request(method, self.url(path)).headers(headers);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        }
+        let mut response = match tokio::time::timeout(deadline, request.send()).await {
             Ok(response) => response.map_err(|error| explain(&error))?,
             Err(_) => return Err(no_answer(Cause::Timeout, format!("no answer within {}s", deadline.as_secs()))),
         };

@@ -11,3 +11,4 @@ pub mod passwd;
 pub mod peer;
 pub mod ready;
 pub mod signals;
+pub mod socket;

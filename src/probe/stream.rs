@@ -2,8 +2,8 @@
 
 use super::Down;
 use super::names::Names;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
+use crate::os;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -111,25 +111,12 @@ pub(super) fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream,
 
 const BACKLOG: &str = "it listens, but its backlog is full";
 
-/// Connects to a stream socket. Where its backlog is full connect(2) waits, for as long as a write may take
-/// (`SO_SNDTIMEO`, unix(7)).
+/// Connects to a stream socket; a full backlog is waited for until the deadline.
 pub(super) fn unix(path: &Path, deadline: Instant) -> Result<UnixStream, Down> {
-    let down = |e: nix::errno::Errno| match e {
-        nix::errno::Errno::EAGAIN => Down::new(BACKLOG),
-        e => Down::io(&e.into()),
-    };
-    let address = UnixAddr::new(path).map_err(down)?;
-    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(down)?;
-    loop {
-        let left = left(deadline).map_err(|e| Down::io(&e))?;
-        let limit = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1));
-        socket::setsockopt(&socket, sockopt::SendTimeout, &limit).map_err(down)?;
-        match socket::connect(socket.as_raw_fd(), &address) {
-            Ok(()) => return Ok(UnixStream::from(socket)),
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(down(e)),
-        }
-    }
+    os::socket::connect(path, deadline).map_err(|e| match e.kind() {
+        ErrorKind::WouldBlock => Down::new(BACKLOG),
+        _ => Down::io(&e),
+    })
 }
 
 /// Whether anything listens, of whatever type. A listening socket answers connect(2) at once, or refuses: no timeout is

@@ -72,11 +72,17 @@ const KINDS: &[Kind] = &[
     Kind { scheme: "consul", inspect: super::consul::inspect, open: consul },
     #[cfg(feature = "consul")]
     Kind { scheme: "consul+service", inspect: super::consul::inspect, open: consul },
+    #[cfg(feature = "vault")]
+    Kind {
+        scheme: "vault",
+        inspect: super::vault::inspect,
+        open: |layer, stores| super::vault::open(&layer.uri, stores).map(Opened::Remote),
+    },
 ];
 
 /// Schemes that a full build knows, for a build without them: scheme, cargo feature, name.
-const OPTIONAL_KINDS: [(&str, &str, &str); 2] =
-    [("consul", "consul", "Consul"), ("consul+service", "consul", "Consul")];
+const OPTIONAL_KINDS: [(&str, &str, &str); 3] =
+    [("consul", "consul", "Consul"), ("consul+service", "consul", "Consul"), ("vault", "vault", "Vault")];
 
 #[cfg(feature = "consul")]
 fn consul(layer: &LayerPlan, stores: &BTreeMap<String, StorePlan>) -> Result<Opened, Complaint> {

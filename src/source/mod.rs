@@ -20,9 +20,13 @@ mod places;
 mod runtime;
 pub(crate) mod sampler;
 pub mod secrets;
+#[cfg(any(feature = "consul", feature = "vault"))]
+mod store;
 pub mod threads;
 mod tree;
 pub mod uri;
+#[cfg(feature = "vault")]
+pub mod vault;
 mod watcher;
 
 use crate::value::Value;
@@ -122,4 +126,10 @@ pub trait Remote: Send {
     /// The next round: at once the first time, later when the value changed or was proved fresh. After an error the
     /// driver waits (backoff) and calls again; the source must then re-read, never wait for a change only.
     fn next(&mut self) -> std::pin::Pin<Box<dyn std::future::Future<Output = Result<Next, SourceError>> + '_>>;
+
+    /// How long to wait before the next round, after one that succeeded: for what is asked at intervals. A watch, whose
+    /// rounds wait by themselves, has none.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -78,7 +78,12 @@ async fn follow(mut layer: Remotely, sink: Sink) {
             Err(error) => {
                 sink(Update::Read(layer.id, Err(error)));
                 sleep(backoff.next(random())).await;
+                continue;
             }
+        }
+        let pause = layer.source.pause();
+        if !pause.is_zero() {
+            sleep(pause).await;
         }
     }
 }
@@ -112,6 +117,30 @@ mod tests {
                 }
             })
         }
+    }
+
+    /// Is the same at each round, and is asked for seldom.
+    struct Seldom;
+
+    impl Remote for Seldom {
+        fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Next, SourceError>> + '_>> {
+            Box::pin(async { Ok(Next::Same) })
+        }
+
+        fn pause(&self) -> Duration {
+            Duration::from_hours(1)
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_asked_at_intervals_is_asked_once_and_waited_for() {
+        let (send, receive) = mpsc::channel();
+        let sink: Sink = Arc::new(move |update| drop(send.send(update)));
+        let layer = Remotely { id: LayerId(0), shown: "seldom:".to_owned(), source: Box::new(Seldom) };
+        let runtime = Runtime::start(vec![layer], &sink).unwrap();
+        assert!(matches!(receive.recv_timeout(Duration::from_secs(20)), Ok(Update::Fresh(LayerId(0)))));
+        assert_eq!(receive.recv_timeout(Duration::from_millis(100)).unwrap_err(), mpsc::RecvTimeoutError::Timeout);
+        drop(runtime);
     }
 
     fn run(updates: usize) -> (Vec<String>, Runtime, mpsc::Receiver<Update>) {

@@ -19,8 +19,10 @@ pub struct Control {
 /// What a new worker has to know of the ones before it; see [`ToWorker::Welcome`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Welcome {
-    /// main has been started already.
+    /// Everything was published once, and every process may run.
     pub started: bool,
+    /// Before that: the processes that may run already.
+    pub allowed: Vec<String>,
     /// Groups whose reload is still owed.
     pub owed: Vec<String>,
     /// Processes that are held.
@@ -84,8 +86,8 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, owed, held, specs, probes } => {
-                Some((Welcome { started, owed, held, specs: specs.into_iter().collect(), probes }, reader))
+            ToWorker::Welcome { started, allowed, owed, held, specs, probes } => {
+                Some((Welcome { started, allowed, owed, held, specs: specs.into_iter().collect(), probes }, reader))
             }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }

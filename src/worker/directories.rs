@@ -25,7 +25,7 @@ impl Worker<'_> {
         self.looked_at.clear();
         for directory in &plan.dirs {
             let stated = match directory.owner.as_ref().map(owner_ids).transpose() {
-                Err(_) if when == When::First && !self.started => Ok(None),
+                Err(_) if when == When::First && !self.starts.is_over() => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
             let default_owner = || user_of(plan.processes.iter().find(|process| process.name == "main")?);
@@ -38,7 +38,7 @@ impl Worker<'_> {
             });
             match made {
                 Ok(()) => {}
-                Err(failure) if self.started => self.complain(&failure.complaints, now),
+                Err(failure) if self.starts.is_over() => self.complain(&failure.complaints, now),
                 Err(failure) => return Err(failure),
             }
         }

@@ -170,7 +170,7 @@ impl Worker<'_> {
         let injected = values(&group.uses, &self.sources, &self.layers)
             .and_then(|values| inject(process, &self.engine, group.templates.start, &values))
             .map_err(Problem::Input)?;
-        if !self.started {
+        if !self.starts.may_run(&process.name) {
             self.injected.insert(process.name.clone(), injected);
             self.right(index);
             return Ok(());

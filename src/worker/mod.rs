@@ -31,6 +31,7 @@ pub mod seen;
 mod service;
 pub mod signals;
 mod starting;
+pub mod starts;
 mod status;
 mod templates;
 mod touch;
@@ -60,9 +61,10 @@ use injection::Injected;
 use metrics::Counts;
 use owed::Owed;
 use quiet::Quiet;
-use relations::{load_engine, mixed, reloads_are_stated, used};
+use relations::{concerns, load_engine, mixed, reloads_are_stated, used};
 use seen::Keys;
 use service::Operator;
+use starts::Starts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -176,8 +178,8 @@ pub struct Worker<'p> {
     templates_touched: bool,
     /// Directories with `prune`: what of their targets is in place now and was not noted yet.
     made: BTreeMap<usize, Made>,
-    /// Processes run, so changes are to be told to them.
-    started: bool,
+    /// Which processes may run, so that changes are to be told to them.
+    starts: Starts,
     /// The memory that only the start needed goes back then.
     rest_at: Option<Instant>,
     sender: Sender<Event>,
@@ -227,8 +229,9 @@ impl<'p> Worker<'p> {
             None => (Control::none(), Welcome::default(), None, None),
         };
         // Whatever a predecessor left half-done comes first, before anything is read from any store.
+        let starts = Starts::new(welcome.started, welcome.allowed);
         // Where nothing runs yet there is nobody to verify with: what starts, starts on what is there.
-        let recover = if welcome.started { crate::publish::recover_unverified } else { crate::publish::recover };
+        let recover = if starts.has_begun() { crate::publish::recover_unverified } else { crate::publish::recover };
         let recovered = match mode {
             Mode::DryRun => Vec::new(),
             _ => recover(&plan.groups, plan.state_dir.as_deref()),
@@ -271,7 +274,7 @@ impl<'p> Worker<'p> {
             next_id: 0,
             sampler: Sampler::default(),
             // A dry run starts nothing that could need what is probed, and an `exec:` probe would run something.
-            gate_probes: if welcome.started || mode == Mode::DryRun {
+            gate_probes: if starts.has_begun() || mode == Mode::DryRun {
                 BTreeMap::new()
             } else {
                 (0..plan.wait_for.len()).map(|index| (index, None)).collect()
@@ -285,8 +288,8 @@ impl<'p> Worker<'p> {
             draining: false,
             operators: BTreeMap::new(),
             renewal,
-            // Once main runs nothing is waited for to the death: a worker that follows another has no deadline.
-            gate: (!welcome.started).then(|| Gate::new(now, plan.wait)),
+            // Once all may run nothing is waited for to the death: a worker that follows another has no deadline.
+            gate: (!starts.is_over()).then(|| Gate::new(now, plan.wait)),
             blocked: BTreeMap::new(),
             looks: BTreeMap::new(),
             looked_at: Vec::new(),
@@ -294,7 +297,7 @@ impl<'p> Worker<'p> {
             files: Quiet::default(),
             templates_touched: false,
             made: BTreeMap::new(),
-            started: welcome.started,
+            starts,
             rest_at: welcome.started.then(|| now + starting::REST),
             sender,
             events,
@@ -307,10 +310,13 @@ impl<'p> Worker<'p> {
 
     /// What those before this worker left: in an earlier container, or in this one.
     fn take_over(&mut self, recovered: &[Recovered], owed: &[String]) -> Result<(), Failure> {
-        if self.started {
+        if self.starts.is_over() {
             self.start_processes()?;
         } else {
             self.tell_stop_signals();
+            if self.starts.has_begun() {
+                self.watch_processes();
+            }
         }
         for done in recovered {
             let Some(index) = self.group_named(&done.group) else { continue };
@@ -347,7 +353,7 @@ impl<'p> Worker<'p> {
         // With a publish that is taken up, the journal that says so is that publish's, and goes with it.
         self.groups[index].remembered = self.groups[index].then == Then::Done;
         match self.mode {
-            _ if self.started => self.owe(index, self.plan.groups[index].splay),
+            _ if self.is_used(index) => self.owe(index, self.plan.groups[index].splay),
             Mode::Run | Mode::RunOnce | Mode::RenderWatch => self.owe_from_before(index),
             // Nobody stays to try again.
             Mode::Exec | Mode::Render | Mode::DryRun => self.forgive(index),
@@ -359,9 +365,20 @@ impl<'p> Worker<'p> {
         self.groups.iter().any(|group| group.job.check().is_some())
     }
 
-    /// Whether a change is to be told: somebody may use the files by now.
-    fn tells(&self) -> bool {
-        self.started || self.mode == Mode::RenderWatch && self.gate.is_none()
+    /// Whether a change of a group is to be told: somebody may use its files by now.
+    fn tells(&self, group: usize) -> bool {
+        self.is_used(group) || self.mode == Mode::RenderWatch && self.gate.is_none()
+    }
+
+    /// Whether a process may run that a group concerns.
+    fn is_used(&self, group: usize) -> bool {
+        let may_run = |process: &String| self.starts.may_run(process);
+        self.starts.is_over()
+            || self.starts.has_begun()
+                && match &self.plan.groups[group].environment_of {
+                    Some(whose) => may_run(&whose.process),
+                    None => concerns(&self.plan, group).iter().any(may_run),
+                }
     }
 
     /// Whether somebody else may use what the first publish replaces: `render --watch` may have been started again beside a
@@ -370,6 +387,11 @@ impl<'p> Worker<'p> {
         let is_there = |target: &TargetPlan| matches!(target, TargetPlan::File(path) if path.exists());
         self.mode == Mode::RenderWatch
             && self.plan.groups[group].templates.iter().any(|template| is_there(&template.to))
+    }
+
+    /// Whether there may be anybody to be told of anything.
+    fn may_tell(&self) -> bool {
+        self.gate.is_none() || self.starts.has_begun()
     }
 
     fn group_named(&self, name: &str) -> Option<usize> {
@@ -412,7 +434,7 @@ impl<'p> Worker<'p> {
         self.publish_due(now)?;
         self.note_made();
         self.start_gate(now)?;
-        if self.gate.is_none()
+        if self.may_tell()
             && let Some(failure) = self.reload_due(now)
         {
             return Ok(Some(Ended::Failed(failure)));
@@ -469,7 +491,7 @@ impl<'p> Worker<'p> {
         let checking = self.is_checking();
         // What waits for a check to end is not due: its end is an event.
         let gate = self.gate.as_ref().filter(|_| !checking).map(|gate| gate.due(self.is_unread()));
-        let owed = if checking || self.gate.is_some() { None } else { self.owed.due() };
+        let owed = if checking || !self.may_tell() { None } else { self.owed.due() };
         let groups = (0..self.groups.len()).filter_map(|index| self.publish_at(index)).min();
         let files = self.files.due();
         let verify = self.groups.iter().filter_map(|group| match &group.job {

@@ -226,7 +226,9 @@ impl Worker<'_> {
                     other => !other.is_for_others(),
                 })
         };
-        let ready = self.owed.ready(now).filter(|entry| !untouchable(entry));
+        // While the start goes on, what an earlier container owed waits until all is published.
+        let is_early = |entry: &Entry| self.gate.is_some() && !self.tells(entry.group);
+        let ready = self.owed.ready(now).filter(|entry| !untouchable(entry) && !is_early(entry));
         let due = reload::merge(ready.map(|entry| (entry.group, entry.reload.clone()))).into_iter().next()?;
         let id = self.new_id();
         match &due.reload {

@@ -56,7 +56,7 @@ impl Worker<'_> {
 
     /// Nothing depends on this group yet: what fails now ends the start.
     fn starting(&self, index: usize) -> bool {
-        !self.started && !self.groups[index].done
+        !self.starts.is_over() && !self.groups[index].done
     }
 
     /// What follows from an attempt.
@@ -228,7 +228,7 @@ impl Worker<'_> {
         what: What,
         now: Instant,
     ) -> Result<(), Problem> {
-        if what.content && (self.tells() || self.may_be_in_use(index)) {
+        if what.content && (self.tells(index) || self.may_be_in_use(index)) {
             // Told before the first rename, so that it outlives this worker.
             self.owe(index, self.plan.groups[index].splay);
         }
@@ -290,7 +290,7 @@ impl Worker<'_> {
     }
 
     fn published(&mut self, index: usize, mut committed: Committed, what: What, now: Instant) -> Result<(), Problem> {
-        let verify = self.tells() && self.plan.groups[index].verify.is_some();
+        let verify = self.tells(index) && self.plan.groups[index].verify.is_some();
         let group = &mut self.groups[index];
         // A repaired mode or owner overtakes nothing.
         if what.content
@@ -336,7 +336,7 @@ impl Worker<'_> {
                     group.changed.push(target);
                 }
             }
-        } else if verify && self.started {
+        } else if verify && self.is_used(index) {
             // Nobody is told (`reload = "none"`), and whoever runs notices by itself.
             let group = &mut self.groups[index];
             (group.committed, group.then) = (Some(committed), Then::Verify);

@@ -143,7 +143,7 @@ impl Worker<'_> {
         let Some(renewal) = self.renewal else {
             return refused("`render --watch` cannot read its configuration anew".into(), Some("restart it".into()));
         };
-        if !self.started {
+        if !self.starts.is_over() {
             return refused("the start is not over".into(), None);
         }
         match renewal() {

@@ -1,14 +1,17 @@
-//! The start: what is waited for, when start gives up, and what init is told once everything is published.
+//! The start: what is waited for, when start gives up, and what init is told once everything is published, or all that a
+//! process needs.
 
 use super::control::Reader;
 use super::directories::When;
 use super::group::Files;
 use super::injection::Injected;
+use super::publishing::owner_ids;
 use super::{Event, Worker};
-use crate::config::plan::LayerPlan;
+use crate::config::plan::{DirPlan, LayerPlan, Plan, ProcessPlan};
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
 use crate::link::ToInit;
+use crate::os::passwd::lookup;
 use crate::source::layers::State;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -99,15 +102,20 @@ impl Worker<'_> {
 
     /// Ends the start when everything is published; names what is missing; gives up at the deadline.
     pub(super) fn start_gate(&mut self, now: Instant) -> Result<(), Failure> {
-        let (checking, unread) = (self.is_checking(), self.is_unread());
-        let Some(gate) = &mut self.gate else { return Ok(()) };
-        if checking {
-            // It has a timeout of its own, and nothing starts on files that it may refuse.
+        if self.gate.is_none() {
             return Ok(());
         }
-        if self.gate_probes.is_empty() && self.groups.iter().all(|group| group.done && group.files == Files::Whole) {
-            return self.open_gate(now);
+        if self.gate_probes.is_empty() {
+            if (0..self.groups.len()).all(|index| self.is_published(index)) {
+                return self.open_gate(now);
+            }
+            self.start_some(now)?;
         }
+        let (checking, unread) = (self.is_checking(), self.is_unread());
+        let Some(gate) = self.gate.as_mut().filter(|_| !checking) else {
+            // A check has a timeout of its own.
+            return Ok(());
+        };
         let (over, say, progress) = (now >= gate.deadline(unread), gate.say(now), gate.progress(now));
         if over {
             let skipped = self.layers.give_up_optional();
@@ -141,14 +149,65 @@ impl Worker<'_> {
         self.blocked.clear();
         self.rest_at = Some(now + REST);
         self.start_processes()?;
-        self.started = self.control.has_init();
-        if self.started {
-            // What has only just begun to start is not told at once of the next change: it may have no handler yet.
-            for group in &mut self.groups {
-                group.schedule.published(now);
-            }
+        if self.control.has_init() {
+            self.begin_to_use(now, |worker| worker.starts.all());
         }
         Ok(())
+    }
+
+    /// More processes may run from here on. What has only just begun to start is not told at once of the next change: it may
+    /// have no handler yet.
+    fn begin_to_use(&mut self, now: Instant, change: impl FnOnce(&mut Self)) {
+        let unused: Vec<usize> = (0..self.groups.len()).filter(|&index| !self.is_used(index)).collect();
+        change(self);
+        for index in unused {
+            if self.is_used(index) {
+                self.groups[index].schedule.published(now);
+            }
+        }
+    }
+
+    /// Whether a group's files are in place: none of them may be refused any more.
+    fn is_published(&self, index: usize) -> bool {
+        let group = &self.groups[index];
+        group.done && group.files == Files::Whole && group.job.check().is_none()
+    }
+
+    /// Before all is published: lets those processes run that have what they need.
+    fn start_some(&mut self, now: Instant) -> Result<(), Failure> {
+        let plan = std::rc::Rc::clone(&self.plan);
+        // A lone process waits for everything.
+        if !self.control.has_init() || plan.processes.len() < 2 {
+            return Ok(());
+        }
+        let processes = plan.processes.iter().map(|process| process.name.as_str());
+        let names = self.starts.next(processes, &plan.groups, |index| self.is_published(index));
+        if names.is_empty() || !self.are_users_known() {
+            return Ok(());
+        }
+        self.make_directories(When::Last, now)?;
+        if !self.starts.has_begun() {
+            // From the first start on init has to know of main, and of what comes after what.
+            for process in &plan.processes {
+                let spec = crate::commands::process_spec(process, &plan, &Injected::as_written(process))?;
+                self.control.tell_with_next(&ToInit::Process(Box::new(spec)));
+            }
+            self.watch_processes();
+        }
+        for process in plan.processes.iter().filter(|process| names.contains(&process.name)) {
+            self.describe_with_next(process, &plan)?;
+        }
+        self.control.tell(&ToInit::Allow(names.clone()));
+        self.begin_to_use(now, |worker| worker.starts.allow(names));
+        Ok(())
+    }
+
+    /// Whether every user and group that is named is known by now. One that is not may be in a file that is still to be
+    /// published; then nobody starts before all is.
+    fn are_users_known(&self) -> bool {
+        let user = |process: &ProcessPlan| process.user.as_deref().is_none_or(|user| lookup(user).is_ok());
+        let owner = |directory: &DirPlan| directory.owner.as_ref().is_none_or(|owner| owner_ids(owner).is_ok());
+        self.plan.processes.iter().all(user) && self.plan.dirs.iter().all(owner)
     }
 
     /// Whether a source that is used has not answered at all yet.
@@ -168,8 +227,11 @@ impl Worker<'_> {
             waiting if waiting.is_empty() => self.blocked.get(&index).cloned().unwrap_or_default(),
             waiting => waiting,
         });
+        // Published once, and changed since, for whoever has started already.
+        let mixed = self.groups.iter().filter(|group| group.files == Files::Mixed);
+        let mixed = mixed.filter(|group| group.done).filter_map(|group| group.trouble.clone());
         let mut missing: Vec<Complaint> = Vec::new();
-        for complaint in probes.chain(inputs) {
+        for complaint in probes.chain(inputs).chain(mixed) {
             if !missing.contains(&complaint) {
                 missing.push(complaint);
             }
@@ -191,11 +253,12 @@ impl Worker<'_> {
         if !self.gate_probes.is_empty() {
             return Exit::UNAVAILABLE;
         }
-        self.blocked
-            .keys()
-            .map(|&group| self.exit_of(group))
-            .find(|&exit| exit == Exit::UNAVAILABLE)
-            .unwrap_or(Exit::DATA)
+        if self.groups.iter().all(|group| group.done) {
+            // What is left is a group that can neither be published nor taken back.
+            return Exit::CANNOT_WRITE;
+        }
+        let mut exits = self.blocked.keys().map(|&group| self.exit_of(group));
+        exits.find(|&exit| exit == Exit::UNAVAILABLE).unwrap_or(Exit::DATA)
     }
 
     /// 69 when a source that the group uses cannot be reached, else 65: a value is missing or wrong.
@@ -208,13 +271,27 @@ impl Worker<'_> {
     }
 
     /// While start waits, main's own stop signal ends it as TERM does: an image's STOPSIGNAL is what `docker stop` sends.
-    /// What cannot be looked up yet (the user may be in a file that is published first) is told later.
+    /// What cannot be looked up yet (the user may be in a file that is published first) is told later; of what may run
+    /// already init knows more than what is written.
     pub(super) fn tell_stop_signals(&self) {
-        for process in self.plan.processes.iter().filter(|process| process.stop_signal.is_some()) {
+        let tells = |process: &&ProcessPlan| process.stop_signal.is_some() && !self.starts.may_run(&process.name);
+        for process in self.plan.processes.iter().filter(tells) {
             if let Ok(spec) = crate::commands::process_spec(process, &self.plan, &Injected::as_written(process)) {
                 self.control.tell(&ToInit::Process(Box::new(spec)));
             }
         }
+    }
+
+    /// Tells init, with what is told next, what a process is to be started with. It wakes once: that is two changes of
+    /// process less in every start.
+    fn describe_with_next(&mut self, process: &ProcessPlan, plan: &Plan) -> Result<(), Failure> {
+        let as_written = || process.env.is_fixed().then(|| Injected::as_written(process));
+        // Of the others init has what was said before, until the sources have answered.
+        if let Some(injected) = self.injected.remove(&process.name).or_else(as_written) {
+            let message = self.description(crate::commands::process_spec(process, plan, &injected)?);
+            self.control.tell_with_next(&message);
+        }
+        Ok(())
     }
 
     /// Everything is published and checked: init may start the processes.
@@ -224,18 +301,9 @@ impl Worker<'_> {
         }
         let plan = std::rc::Rc::clone(&self.plan);
         for process in &plan.processes {
-            let injected = match self.injected.remove(&process.name) {
-                Some(injected) => injected,
-                None if process.env.is_fixed() => Injected::as_written(process),
-                // init has what those before this worker said, until the sources have answered.
-                None => continue,
-            };
-            let spec = crate::commands::process_spec(process, &plan, &injected)?;
-            let message = self.description(spec);
-            // Init is to wake once: that is two changes of process less in every start.
-            self.control.tell_with_next(&message);
+            self.describe_with_next(process, &plan)?;
         }
-        if self.started {
+        if self.starts.has_begun() {
             // Those before this worker may have known others.
             self.control.tell(&ToInit::Only(self.plan.processes.iter().map(|process| process.name.clone()).collect()));
         }

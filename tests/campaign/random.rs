@@ -1,10 +1,10 @@
 //! Publishes under random faults: who is killed, when, and what the file system refuses meanwhile.
 
+use crate::chance::{Random, Summary};
 use crate::content::{self, Group, Stamp};
 use crate::faults::{self, Fault};
 use crate::lane::{Expected, Form, JournalAt, Kind, Lane, SETTLED, signal};
 use crate::support::namespace::Place;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,51 +14,6 @@ use std::time::{Duration, Instant};
 
 /// How long something may be left while all else is in order: longer than a reload takes.
 const LITTER: Duration = Duration::from_secs(1);
-
-/// What was done, by name.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// How often each.
-    pub counts: BTreeMap<&'static str, u64>,
-}
-
-impl Summary {
-    fn add(&mut self, what: &'static str, n: u64) {
-        *self.counts.entry(what).or_default() += n;
-    }
-
-    /// Takes in another lane's.
-    pub fn merge(&mut self, other: &Summary) {
-        for (what, n) in &other.counts {
-            self.add(what, *n);
-        }
-    }
-}
-
-/// Numbers by `SplitMix64`: the same seed gives the same faults in the same order.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn wait(&mut self, most: Duration) {
-        let most = u64::try_from(most.as_micros()).unwrap();
-        thread::sleep(Duration::from_micros(self.below(most)));
-    }
-}
 
 /// The lanes that this machine allows: both forms of check, both places of a journal; killed as PID 1 with a file system
 /// of its own, and as an ordinary process that may not do everything.

@@ -15,11 +15,16 @@ pub struct Response {
 
 /// Sends a request to `address` (`host:port`); `None` when the server cannot be reached or does not answer.
 pub fn request(address: &str, method: &str, path: &str, body: &[u8]) -> Option<Response> {
+    request_with(address, method, path, "", body)
+}
+
+/// The same with more headers, each with its `\r\n`.
+pub fn request_with(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<Response> {
     let address = address.parse().expect("an IP address and port");
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).ok()?;

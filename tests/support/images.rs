@@ -208,6 +208,69 @@ fi
 exec "$@"
 "#;
 
+/// The machine's JDK, as an image that has `java` and `javac`.
+pub fn jdk() -> String {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    once(&IMAGE, || {
+        let javac = fs::canonicalize(which("javac")).unwrap();
+        let home = javac.parent().and_then(Path::parent).unwrap();
+        let at = |path: &str| super::text(&home.join(path)).to_owned();
+        let mut context =
+            Context::new().busybox().program(&at("lib/server/libjvm.so"), "opt/java/lib/server/libjvm.so");
+        for name in ["java", "javac"] {
+            context = context.program(&at(&format!("bin/{name}")), &format!("opt/java/bin/{name}"));
+        }
+        for entry in fs::read_dir(home.join("lib")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // Links into Debian's /etc lead nowhere in an image, and are followed; what is no file is not needed.
+            if path.is_file() && !name.contains("awt") {
+                context.copy(&path, &format!("opt/java/lib/{name}"));
+            }
+        }
+        context.directory(&at("conf/security"), "opt/java/conf/security").image("ENV PATH=/opt/java/bin:/bin")
+    })
+}
+
+/// What the official Vault image does by default, by `rvault`: a server in development mode, with the root token and
+/// the `vault kv put` that its users expect.
+pub fn vault() -> String {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    once(&IMAGE, || {
+        Context::new()
+            .busybox()
+            .program(super::text(&super::vault::program()), "bin/rvault")
+            .file("etc/rvault.hcl", 0o644, &super::vault::configuration("/data", "0.0.0.0:8200"))
+            .file("data/.keep", 0o644, "")
+            .file("bin/serve", 0o755, SERVE)
+            .file("bin/vault", 0o755, KV_PUT)
+            .image("ENTRYPOINT [\"/bin/serve\"]")
+    })
+}
+
+const SERVE: &str = r#"#!/bin/sh
+set -e
+rvault server --config /etc/rvault.hcl &
+post() { wget -q -O - --header "X-Vault-Token: $root" --post-data "$2" "http://127.0.0.1:8200/v1/$1"; }
+field() { sed "s/.*\"$1\":\[*\"\([^\"]*\).*/\1/"; }
+root=none
+until answer=$(post sys/init '{"secret_shares":1,"secret_threshold":1}'); do sleep 0.1; done
+root=$(echo "$answer" | field root_token)
+post sys/unseal "{\"key\":\"$(echo "$answer" | field keys)\"}"
+post auth/token/create "{\"id\":\"$VAULT_DEV_ROOT_TOKEN_ID\",\"policies\":[\"default\"]}"
+wait
+"#;
+
+const KV_PUT: &str = r#"#!/bin/sh
+set -e
+[ "$1 $2" = "kv put" ]
+path=$3
+shift 3
+data=
+for pair in "$@"; do data="$data,\"${pair%%=*}\":\"${pair#*=}\""; done
+exec wget -q -O - --header "X-Vault-Token: $VAULT_TOKEN" --post-data "{${data#,}}" "$VAULT_ADDR/v1/$path"
+"#;
+
 /// An image with Consul: `consul agent` as a server of its own.
 pub fn consul() -> String {
     static IMAGE: OnceLock<String> = OnceLock::new();

@@ -17,6 +17,7 @@ pub mod proem;
 pub mod pty;
 pub mod server;
 pub mod service;
+pub mod vault;
 pub mod wait;
 
 use std::path::{Path, PathBuf};

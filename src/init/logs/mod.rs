@@ -134,10 +134,15 @@ impl Logs {
         }
     }
 
-    /// No process is started any more: the pipes end with those who still have them, and then the loggers do.
-    pub fn end(&mut self) {
+    /// No process is started any more: the pipes end with those who still have them, and then the loggers do. One that would
+    /// have been replaced later is replaced now: what was written is in its pipes.
+    pub fn end(&mut self, now: Instant) {
         for stream in self.ways.iter_mut().flat_map(|way| &mut way.streams) {
             stream.to = None;
+        }
+        for way in self.ways.iter_mut().filter(|way| way.pid.is_none()) {
+            way.deaths = 0;
+            way.fork(self.lock.as_ref(), now);
         }
     }
 

@@ -35,6 +35,7 @@ enum Step {
 enum Say {
     Process(bool),
     Start,
+    Allow(bool),
     Hold(bool),
     Release(bool),
     Restart(bool),
@@ -50,6 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let say = prop_oneof![
         3 => any::<bool>().prop_map(Say::Process),
         3 => Just(Say::Start),
+        2 => any::<bool>().prop_map(Say::Allow),
         2 => any::<bool>().prop_map(Say::Hold),
         2 => any::<bool>().prop_map(Say::Release),
         3 => any::<bool>().prop_map(Say::Restart),
@@ -343,6 +345,7 @@ impl World {
         let message = match *say {
             Say::Process(main) => ToInit::Process(Box::new(self.kind.spec(main))),
             Say::Start => ToInit::Start,
+            Say::Allow(main) => ToInit::Allow(vec![name(main).into()]),
             Say::Hold(main) => {
                 if open {
                     self.held.insert(name(main));

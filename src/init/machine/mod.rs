@@ -169,15 +169,13 @@ pub struct Machine {
     /// Names of processes that are neither started nor restarted now.
     held: BTreeSet<String>,
     worker: Worker,
-    /// Processes may run.
+    /// All processes may run.
     start_wanted: bool,
-    /// main ran at least once.
+    /// main ran at least once; without main, an essential process.
     started: bool,
     /// When everything is killed because the shutdown took too long.
     shutdown_at: Option<Instant>,
     leaving: Option<Leaving>,
-    /// The worker asked for the end while main was between fork and exec.
-    exit_asked: Option<(Exit, String)>,
     ending: Option<Ending>,
     /// A process was started whose lines go through a logger.
     loggers: Loggers,
@@ -198,7 +196,6 @@ impl Machine {
             started: false,
             shutdown_at: None,
             leaving: None,
-            exit_asked: None,
             ending: None,
             loggers: Loggers::None,
             watched: false,
@@ -344,6 +341,7 @@ impl Machine {
             _ if self.worker.only_probes() => self.on_broken(out),
             ToInit::Process(spec) => self.learn(*spec, out),
             ToInit::Start => self.on_start(out),
+            ToInit::Allow(names) => self.allow(&names, out),
             ToInit::Renew => self.worker.renew(),
             ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Unhealthy { process, pid, reason } => self.on_unhealthy(now, &process, pid, &reason, out),

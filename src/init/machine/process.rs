@@ -24,6 +24,8 @@ pub(super) struct Process {
     pub(super) group: Option<i32>,
     pub(super) rules: Rules,
     pub(super) state: State,
+    /// It may run though not all may.
+    pub(super) allowed: bool,
     /// Since when it has been in that; `None` before its first turn.
     pub(super) since: Option<Instant>,
     /// Signals that arrived while it was not there to get them.
@@ -179,6 +181,7 @@ impl Process {
             newest: Some(Box::new(spec)),
             group: None,
             state: State::Waiting,
+            allowed: false,
             since: None,
             kept: Vec::new(),
             restart_wanted: false,
@@ -253,11 +256,6 @@ impl Process {
     pub(super) fn forget_replies(&mut self) {
         self.replies.clear();
         self.restart_wanted = false;
-    }
-
-    /// Whether its stop will be the end of the container.
-    pub(super) fn stops_for_exit(&self) -> bool {
-        matches!(&self.state, State::Running { stop: Some(Stop { purpose: Purpose::Exit(..), .. }), .. })
     }
 
     /// Whether it is being stopped in order to run again.

@@ -1,6 +1,7 @@
 //! What the worker asks of processes: hold, release, reload, the container's end.
 
 use super::process::{MAX_PROCESSES, Process, Purpose, State, Stop};
+use super::shutdown::Asked;
 use super::{Action, Machine};
 use crate::exit::Exit;
 use crate::link::{Order, Outcome, ReloadAction, ToWorker};
@@ -139,23 +140,18 @@ impl Machine {
 
     /// `reload = "exit"`, or a start that failed: the worker wants the container to end.
     pub(super) fn on_exit_asked(&mut self, now: Instant, exit: Exit, reason: String, out: &mut Vec<Action>) {
-        let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
+        let may_wait = |main: &Process| matches!(main.state, State::Running { .. } | State::Starting);
+        if !self.main().is_none_or(may_wait) {
             out.push(Action::LastWord(exit, reason));
             return self.end(now, exit, out);
-        };
-        match main.state {
-            State::Running { .. } => {
-                main.stop(now, Purpose::Exit(exit, reason), out);
-                // Those that were kept for a successor: there will be none.
-                main.deliver_kept(out);
-            }
-            State::Starting => {
-                self.exit_asked.get_or_insert((exit, reason));
-            }
-            _ => {
-                out.push(Action::LastWord(exit, reason));
-                self.end(now, exit, out);
-            }
         }
+        self.leave(now, Asked::Exit(exit, reason.clone()), out);
+        if let Some(main) = self.main_index().map(|index| &mut self.processes[index])
+            && main.stops_for_restart()
+        {
+            // It is stopped already: there will be no successor.
+            main.stop(now, Purpose::Exit(exit, reason), out);
+        }
+        self.leave_on(now, out);
     }
 }

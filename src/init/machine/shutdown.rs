@@ -4,20 +4,35 @@ use super::process::{Process, Purpose, State, ends};
 use super::{Action, Machine};
 use crate::exit::Exit;
 use crate::link::{Kind, ToWorker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The end was asked for and main has not ended yet.
 #[derive(Debug)]
 pub(super) struct Leaving {
+    asked: Asked,
     /// Until then everything goes on, so that balancers look away.
     drain_until: Option<Instant>,
     /// main has been told.
     told: bool,
 }
 
+/// Who asked for the end.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    /// This signal, which is main's: its answer is the container's code.
+    Signal(i32),
+    /// The worker: main is stopped, and this is the container's code and what is said of it.
+    Exit(Exit, String),
+}
+
 impl Leaving {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.drain_until
+    }
+
+    /// Whether the worker asked for it.
+    pub(super) fn is_exit(&self) -> bool {
+        matches!(self.asked, Asked::Exit(..))
     }
 }
 
@@ -38,7 +53,7 @@ impl Machine {
         }
         let runs = matches!(main.state, State::Running { .. } | State::Starting);
         if asks && runs {
-            self.leave(now, index, out);
+            self.leave(now, Asked::Signal(number), out);
         }
         let waits = self.leaving.as_ref().is_some_and(|leaving| !leaving.told) && asks;
         let main = &mut self.processes[index];
@@ -68,50 +83,74 @@ impl Machine {
             }
             return;
         }
-        if self.shutdown_at.is_none() {
-            let bounds = self.processes.iter().filter_map(|process| process.rules.shutdown_timeout);
-            self.shutdown_at = bounds.max().map(|timeout| now + timeout);
-        }
-        let drain = self.processes.iter().map(|process| process.rules.care.drain).max().unwrap_or_default();
-        if self.leaving.is_none() && self.started && !drain.is_zero() {
-            out.push(Action::Tell(ToWorker::Draining));
-            self.leaving = Some(Leaving { drain_until: Some(now + drain), told: false });
-        } else {
-            self.end(now, Exit::by_signal(number), out);
-        }
+        self.leave(now, Asked::Signal(number), out);
+        self.leave_on(now, out);
     }
 
-    /// The end was asked for: nothing but main is started from here on. Asked again, it is not waited any longer.
-    fn leave(&mut self, now: Instant, main: usize, out: &mut Vec<Action>) {
+    /// The end was asked for: nothing but main is started from here on. Asked again by a signal, it is not waited any
+    /// longer.
+    pub(super) fn leave(&mut self, now: Instant, asked: Asked, out: &mut Vec<Action>) {
         if let Some(leaving) = &mut self.leaving {
-            leaving.drain_until = None;
+            match asked {
+                Asked::Signal(_) => leaving.drain_until = None,
+                Asked::Exit(..) => leaving.asked = asked,
+            }
             return;
         }
-        let drain = self.processes[main].rules.care.drain;
-        let drain_until = (!drain.is_zero()).then(|| now + drain);
+        let longest = |of: fn(&Process) -> Option<Duration>| match self.main() {
+            Some(main) => of(main),
+            None => self.processes.iter().filter_map(of).max(),
+        };
+        let bound = longest(|process| process.rules.shutdown_timeout).map(|timeout| now + timeout);
+        // Who has not started serves nobody yet.
+        let drain = longest(|process| Some(process.rules.care.drain)).filter(|drain| self.started && !drain.is_zero());
+        self.shutdown_at = self.shutdown_at.or(bound);
+        let drain_until = drain.map(|drain| now + drain);
         if drain_until.is_some() {
             out.push(Action::Tell(ToWorker::Draining));
         }
         let told = drain_until.is_none() && self.processes.len() == 1;
-        self.leaving = Some(Leaving { drain_until, told });
+        self.leaving = Some(Leaving { asked, drain_until, told });
     }
 
-    /// After the drain, what comes after main is stopped, the last first; then main gets the signals that were kept.
+    /// After the drain, what comes after main is stopped, the last first; then main gets the signals that were kept, or is
+    /// stopped.
     pub(super) fn leave_on(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(leaving) = &self.leaving else { return };
-        if leaving.drain_until.is_some() {
+        let main = self.main_index();
+        // Without any of what the container is, there is nobody whom balancers should not find.
+        let essential = |process: &Process| process.kind() == Kind::Essential && process.is_there();
+        let deserted = main.is_none() && !self.processes.iter().any(essential);
+        if leaving.drain_until.is_some() && !deserted {
             return;
         }
-        let Some(main) = self.main_index() else { return self.end(now, Exit::by_signal(libc::SIGTERM), out) };
+        let Some(main) = main else {
+            return match leaving.asked.clone() {
+                Asked::Signal(number) => self.end(now, Exit::by_signal(number), out),
+                Asked::Exit(exit, reason) => {
+                    out.push(Action::LastWord(exit, reason));
+                    self.end(now, exit, out);
+                }
+            };
+        };
         if !leaving.told && self.stop_those(now, |machine, index| machine.comes_after(index, main), out) {
             return;
         }
         let restarts = self.processes[main].stops_for_restart();
         if matches!(self.processes[main].state, State::Running { .. }) && !restarts {
-            if let Some(leaving) = &mut self.leaving {
-                leaving.told = true;
-            }
+            self.tell_main(now, main, out);
             self.processes[main].deliver_kept(out);
+        }
+    }
+
+    /// Nothing is left that comes after main: it is told of the end.
+    fn tell_main(&mut self, now: Instant, main: usize, out: &mut Vec<Action>) {
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.told = true;
+        if let Asked::Exit(exit, reason) = &leaving.asked {
+            let purpose = Purpose::Exit(*exit, reason.clone());
+            self.processes[main].stop(now, purpose, out);
+            self.report(now, main, out);
         }
     }
 
@@ -171,13 +210,20 @@ impl Machine {
         }
         let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
             self.shutdown_at = None;
-            return self.end(now, Exit::by_signal(libc::SIGTERM), out);
+            if let Some(leaving) = &mut self.leaving {
+                leaving.drain_until = None;
+            }
+            return self.leave_on(now, out);
         };
         match &main.state {
             State::Starting => return,
             State::Running { .. } => {
                 // The container is to end: what was to be restarted is not.
                 main.stop_only();
+                if let Some(Leaving { asked: Asked::Exit(exit, reason), .. }) = &self.leaving {
+                    // Not told yet, because what comes after it is still there: its end is what was asked for all the same.
+                    main.stop(now, Purpose::Exit(*exit, reason.clone()), out);
+                }
                 main.kill(now, out);
             }
             _ => self.end(now, Exit::by_signal(libc::SIGTERM), out),

@@ -32,13 +32,30 @@ impl Machine {
     }
 
     pub(super) fn on_start(&mut self, out: &mut Vec<Action>) {
-        if !self.processes.iter().any(|process| matches!(process.kind(), Kind::Main | Kind::Essential)) {
+        if !self.has_a_reason() {
             return self.on_broken(out);
         }
         // A replacement of a worker that died repeats it: what runs, runs, and what ended is not started again; but what is
         // new in its configuration starts.
         self.start_wanted = true;
         self.start_all(out);
+    }
+
+    /// What these need is published; of the others, something is still awaited. It stays so over a worker's death.
+    pub(super) fn allow(&mut self, names: &[String], out: &mut Vec<Action>) {
+        // Signals are main's as soon as anything runs: it has to be known.
+        if !self.has_a_reason() {
+            return self.on_broken(out);
+        }
+        for process in self.processes.iter_mut().filter(|process| names.contains(&process.name)) {
+            process.allowed = true;
+        }
+        self.start_all(out);
+    }
+
+    /// Whether a process is known whose end is the container's.
+    fn has_a_reason(&self) -> bool {
+        self.processes.iter().any(|process| matches!(process.kind(), Kind::Main | Kind::Essential))
     }
 
     /// What is not declared any more is stopped.
@@ -67,7 +84,8 @@ impl Machine {
     /// Starts a process that waits, when what it comes after is ready.
     pub(super) fn start_if_due(&mut self, index: usize, out: &mut Vec<Action>) {
         let process = &self.processes[index];
-        let free = self.start_wanted && self.ending.is_none() && !self.held.contains(&process.name);
+        let may = self.start_wanted || process.allowed;
+        let free = may && self.ending.is_none() && !self.held.contains(&process.name);
         // Once the end was asked for, nothing starts but a main that was being restarted: its TERM waits for it.
         let late = self.leaving.is_some() && !process.is_main();
         if !free || late || !matches!(process.state, State::Waiting) || !self.has_what_it_needs(process) {
@@ -113,16 +131,13 @@ impl Machine {
             process.deliver_kept(out);
         }
         self.report(now, index, out);
-        if is_main || self.main().is_none() {
+        if is_main || self.main().is_none() && self.processes[index].kind() == Kind::Essential {
             self.started = true;
             self.worker.main_started();
         }
         self.probe_again(out);
         if self.started && !self.worker.is_wanted() {
             self.settle(out);
-        }
-        if is_main && let Some((exit, reason)) = self.exit_asked.take() {
-            self.on_exit_asked(now, exit, reason, out);
         }
         if self.processes[index].is_ready() {
             self.start_all(out);
@@ -143,6 +158,11 @@ impl Machine {
             return;
         }
         match self.processes[index].kind() {
+            // Once the end was asked for, its code is main's, or the signal's.
+            kind if self.leaving.is_some() && kind != Kind::Main => {
+                out.push(Action::Log(Level::Error, failure.to_string()));
+                self.leave_on(now, out);
+            }
             Kind::Main | Kind::Essential | Kind::Setup => {
                 out.push(Action::LastWord(failure.exit, failure.to_string()));
                 self.end(now, failure.exit, out);
@@ -258,6 +278,8 @@ impl Machine {
                 self.clear_group(index, pid, out);
                 self.start_again(now, index, stable, exit, out);
             }
+            // Once the end was asked for, its code is main's, or the signal's.
+            Kind::Essential | Kind::Setup if self.leaving.is_some() => out.push(Action::Log(Level::Warn, what)),
             Kind::Essential => {
                 out.push(Action::LastWord(exit, format!("the essential {what}")));
                 self.end(now, exit, out);
@@ -331,6 +353,9 @@ impl Machine {
         let process = &self.processes[index];
         if !process.is_lost() {
             return self.start_all(out);
+        }
+        if self.leaving.is_some() {
+            return;
         }
         let waits =
             |other: &&Process| matches!(other.state, State::Waiting) && other.rules.care.after.contains(&process.name);

@@ -1,4 +1,6 @@
 mod called_back;
+mod early;
+mod graph;
 mod several;
 
 use super::*;
@@ -311,8 +313,8 @@ fn held_processes_wait_over_a_workers_death() {
     case.take();
     case.wait(Duration::from_secs(1));
     let specs = vec![(MAIN.into(), spec().fingerprint())];
-    let (owed, held) = (vec!["web".into()], vec![MAIN.into()]);
-    let welcome = ToWorker::Welcome { started: true, owed, held, specs, probes: false };
+    let (owed, held, allowed) = (vec!["web".into()], vec![MAIN.into()], Vec::new());
+    let welcome = ToWorker::Welcome { started: true, allowed, owed, held, specs, probes: false };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);

@@ -2,6 +2,7 @@
 //! called back when somebody is to see that a process is ready again.
 
 use super::process::Process;
+use super::shutdown::Leaving;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
 use crate::link::ToWorker;
@@ -146,8 +147,9 @@ impl Machine {
             .iter()
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
-        let (started, probes) = (self.started || self.start_wanted, self.worker.left);
-        out.push(Action::Tell(ToWorker::Welcome { started, owed, held, specs, probes }));
+        let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
+        let (started, allowed, probes) = (self.start_wanted, allowed.collect(), self.worker.left);
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, probes }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -170,8 +172,8 @@ impl Machine {
         out.push(Action::Unlink);
         // Who leaves has released what it held: nobody who follows would.
         let expected = self.worker.finished && exit == Exit::OK && self.held.is_empty();
-        let stopping = self.main().is_some_and(Process::stops_for_exit);
-        let ends = self.ending.is_some() || self.exit_asked.is_some() || stopping;
+        let leaves = self.leaving.as_ref().is_some_and(Leaving::is_exit);
+        let ends = self.ending.is_some() || leaves;
         self.worker.state = State::None;
         self.worker.left |= expected;
         let renews = std::mem::take(&mut self.worker.renews);

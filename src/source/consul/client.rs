@@ -1,8 +1,9 @@
 //! One `GET` of Consul's HTTP API: its parameters, its headers, and its refusals in words.
 
-use super::settings::{Settings, Token};
+use super::settings::{NAMES, Settings};
 use super::{Consistency, Options};
-use crate::net::http::{self, Cause, KeepSlash, NoAnswer};
+use crate::net::http::{self, KeepSlash};
+use crate::source::store::{self, Credential, first_line};
 use crate::source::{Retry, SourceError};
 use reqwest::header::{HeaderMap, HeaderName};
 use std::fmt::Write as _;
@@ -76,7 +77,7 @@ impl From<Refusal> for Fault {
 /// Reads from one Consul in one way.
 pub(super) struct Client {
     http: Arc<http::Client>,
-    token: Token,
+    token: Credential,
     by_default: bool,
     /// The parameters of every request, each after `&`.
     fixed: String,
@@ -122,11 +123,10 @@ impl Client {
             deadline = self.wait + self.wait / 16 + SLACK;
         }
         let headers = self.headers().map_err(|error| Refusal { denied: false, error })?;
-        let answer = self
-            .http
-            .get(&path, headers, deadline)
-            .await
-            .map_err(|no_answer| Refusal { denied: false, error: self.unreachable(&no_answer) })?;
+        let answer = self.http.get(&path, headers, deadline).await.map_err(|no_answer| {
+            let error = store::unreachable(&NAMES, self.http.address(), self.by_default, &no_answer);
+            Refusal { denied: false, error }
+        })?;
         if !matches!(answer.status, 200 | 404) {
             return Err(self.refused(endpoint, &answer));
         }
@@ -163,21 +163,13 @@ impl Client {
     }
 
     fn headers(&self) -> Result<HeaderMap, SourceError> {
-        let (token, wrong) = match &self.token {
-            Token::None => return Ok(HeaderMap::new()),
-            Token::Value(token) => (token.clone(), "use the Consul token that is given".to_owned()),
-            Token::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    let reason = crate::error::reason(&error);
-                    let hint = "mount the file, and let the user that proem runs as read it".to_owned();
-                    later(format!("read the token file `{}`: {reason}", path.display()), Some(hint))
-                })?;
-                (text, format!("use the token in `{}`", path.display()))
-            }
-        };
-        let token = token.trim();
         let mut headers = HeaderMap::new();
-        match http::secret_header(token) {
+        let Some(token) = self.token.read("token")? else { return Ok(headers) };
+        let wrong = match &self.token {
+            Credential::File(path) => format!("use the token in `{}`", path.display()),
+            _ => "use the Consul token that is given".to_owned(),
+        };
+        match http::secret_header(&token) {
             Some(value) if !token.is_empty() => headers.insert(HeaderName::from_static("x-consul-token"), value),
             Some(_) => return Err(later(format!("{wrong}: it is empty"), Some(TOKEN.to_owned()))),
             None => {
@@ -187,43 +179,15 @@ impl Client {
         Ok(headers)
     }
 
-    fn unreachable(&self, no_answer: &NoAnswer) -> SourceError {
-        let address = self.http.address();
-        let hint = match no_answer.cause {
-            Cause::Refused if self.by_default => {
-                Some("CONSUL_HTTP_ADDR is unset and 127.0.0.1 is this container; use the host's address".to_owned())
-            }
-            Cause::Refused if address.is_loopback() => {
-                Some("a loopback address is this container; use the host's address".to_owned())
-            }
-            Cause::Name => Some("is this container in Consul's network? see /etc/resolv.conf".to_owned()),
-            Cause::Files => Some(
-                "CONSUL_CACERT, CONSUL_CAPATH, CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY (or the store's `ca_file`…) name \
-                 the files, in PEM; a key is not encrypted"
-                    .to_owned(),
-            ),
-            Cause::Certificate => Some(
-                "CONSUL_CACERT (or `ca_file`) names the CA, CONSUL_TLS_SERVER_NAME (or `tls_server_name`) the name"
-                    .to_owned(),
-            ),
-            Cause::Handshake => Some(
-                "is this the https port? a server that verifies clients needs CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY"
-                    .to_owned(),
-            ),
-            _ => None,
-        };
-        later(format!("reach consul at {address}: {}", no_answer.reason), hint)
-    }
-
     fn refused(&self, endpoint: &Endpoint, answer: &http::Answer) -> Refusal {
         let said = first_line(&answer.body);
         let denied = answer.status == 403;
         let hint = if denied {
             let rule = &endpoint.rule;
             Some(match &self.token {
-                Token::None => format!("no token is given: CONSUL_HTTP_TOKEN_FILE names one that has `{rule}`"),
-                Token::Value(_) => format!("the token needs `{rule}`"),
-                Token::File(path) => format!("the token in `{}` needs `{rule}`", path.display()),
+                Credential::None => format!("no token is given: CONSUL_HTTP_TOKEN_FILE names one that has `{rule}`"),
+                Credential::Value(_) => format!("the token needs `{rule}`"),
+                Credential::File(path) => format!("the token in `{}` needs `{rule}`", path.display()),
             })
         } else if said.contains("HTTP request to an HTTPS server") {
             Some("set CONSUL_HTTP_SSL=true, or write the address with https://".to_owned())
@@ -242,24 +206,4 @@ impl Client {
 
 fn later(message: String, hint: Option<String>) -> SourceError {
     SourceError { message, hint, retry: Retry::Later }
-}
-
-/// The server's words: short, one line, without control characters.
-fn first_line(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(800)]);
-    let line = text.trim().lines().next().unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_servers_words_are_cut() {
-        assert_eq!(first_line(b"No cluster leader\nmore"), "No cluster leader");
-        assert_eq!(first_line(b"\x1b[31mred"), "[31mred");
-        assert_eq!(first_line(&[b'x'; 5000]).len(), 200);
-        assert_eq!(first_line(b""), "");
-    }
 }

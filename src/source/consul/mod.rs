@@ -9,10 +9,9 @@ mod service;
 mod settings;
 mod watch;
 
-pub use settings::SETTINGS;
-
 use super::Remote;
 use super::kind::{self, Facts, Takes};
+use super::store;
 use super::uri::Uri;
 use crate::config::plan::StorePlan;
 use crate::error::Complaint;
@@ -39,8 +38,6 @@ const SERVICE: &[(&str, Takes)] =
 pub(super) struct Request {
     what: What,
     options: Options,
-    /// The `[store.NAME]` to use, when named.
-    store: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,18 +79,7 @@ pub fn inspect(uri: &Uri) -> Result<Facts, Complaint> {
 /// arrive (a token file, a CA) is awaited by the watch.
 pub fn open(uri: &Uri, stores: &BTreeMap<String, StorePlan>) -> Result<Box<dyn Remote>, Complaint> {
     let request = parse(uri)?;
-    let name = request.store.as_deref().unwrap_or("consul");
-    let store = match stores.get(name) {
-        Some(store) if store.kind == "consul" => Some(store),
-        Some(store) => {
-            return Err(Complaint::new(format!("`{}`: the store `{name}` is of kind `{}`", uri.text, store.kind)));
-        }
-        None if request.store.is_some() => {
-            return Err(Complaint::new(format!("`{}`: there is no store `{name}`", uri.text))
-                .hint(format!("declare it: `[store.{name}]` with `kind = \"consul\"`")));
-        }
-        None => None,
-    };
+    let store = store::find(uri, "consul", stores)?;
     let settings = settings::Settings::resolve(uri, store, &|variable| std::env::var(variable).ok())?;
     let client = client::Client::new(settings, request.options);
     Ok(match request.what {
@@ -112,7 +98,6 @@ fn parse(uri: &Uri) -> Result<Request, Complaint> {
         }
     }
     let options = options(uri)?;
-    let text = |name: &str| uri.option(name).flatten().map(str::to_owned);
     // `consul://host:port/prefix` and a habit of writing `consul:/prefix`: no key begins with a slash.
     let path = uri.path.strip_prefix('/').unwrap_or(&uri.path);
     let what = if uri.scheme == "consul" {
@@ -123,7 +108,7 @@ fn parse(uri: &Uri) -> Result<Request, Complaint> {
         }
         What::Service(service::Query::parse(uri, path))
     };
-    Ok(Request { what, options, store: text("store") })
+    Ok(Request { what, options })
 }
 
 /// The prefix without its last slash. Refused is what Consul's HTTP server would redirect elsewhere.

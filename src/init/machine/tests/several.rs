@@ -3,7 +3,7 @@
 use super::*;
 use crate::link::{Care, Exhausted, Kind, Order, Phase, ProcessState, Readiness, Restart, RestartLimit};
 
-fn named(name: &str, care: Care) -> ProcessSpec {
+pub(super) fn named(name: &str, care: Care) -> ProcessSpec {
     ProcessSpec { name: name.into(), stop_timeout: Duration::from_secs(5), care, ..spec() }
 }
 
@@ -183,6 +183,97 @@ fn a_term_stops_those_after_main_first() {
     assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(143))]);
 }
 
+pub(super) fn exit() -> ToInit {
+    ToInit::Exit { code: 75, reason: "`a` changed".into() }
+}
+
+fn said() -> Action {
+    Action::LastWord(Exit::RELOAD, "`a` changed".into())
+}
+
+#[test]
+fn an_exit_goes_the_way_of_a_term() {
+    let mut case = started([
+        named("db", sidecar()),
+        named(MAIN, after(Care::default(), &["db"])),
+        named("front", after(sidecar(), &[MAIN])),
+    ]);
+    case.take();
+    let (db, main, front) = (FIRST, FIRST + 1, FIRST + 2);
+    case.say(exit());
+    assert_eq!(case.take(), [term(front)]);
+    case.say(exit());
+    case.dies(db, exited(1));
+    assert_eq!(loud(case.take()), [kill_group(db)], "it is not started again");
+    case.dies(front, exited(0));
+    assert_eq!(case.take(), [term(main)]);
+    // Its own answer to the stop is not the container's.
+    case.dies(main, exited(3));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_waits_for_the_drain_and_a_term_ends_that() {
+    let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+    for kind in [Kind::Main, Kind::Essential] {
+        for early in [true, false] {
+            let mut case = started([named(MAIN, Care { kind, ..drain.clone() })]);
+            case.take();
+            case.say(exit());
+            assert_eq!(case.take(), [Action::Tell(ToWorker::Draining)]);
+            if early {
+                case.signal(libc::SIGTERM);
+            } else {
+                case.wait(Duration::from_secs(5));
+            }
+            assert!(case.take().contains(&term(FIRST)), "{kind:?}, {early}");
+            case.dies(FIRST, exited(0));
+            case.feed(Event::Reaped { left: false });
+            assert_eq!(case.take().last(), Some(&Action::Exit(Exit::RELOAD)), "{kind:?}, {early}");
+        }
+    }
+}
+
+#[test]
+fn main_that_ends_by_itself_before_an_exit_reaches_it_has_its_own_code() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.say(exit());
+    case.dies(FIRST, exited(3));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take().last(), Some(&Action::Exit(Exit(3))));
+}
+
+#[test]
+fn an_exit_is_bounded_by_the_timeout_of_the_shutdown() {
+    let bound = Some(Duration::from_secs(3));
+    let main = ProcessSpec { shutdown_timeout: bound, ..named(MAIN, Care::default()) };
+    let mut case = started([main, named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(exit());
+    case.wait(Duration::from_secs(3));
+    assert_eq!(loud(case.take()), [term(FIRST + 1), to_main(libc::SIGTERM), kill_group(FIRST)]);
+    case.dies(FIRST, libc::SIGKILL);
+    assert_eq!(case.take(), [said()]);
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
+fn an_exit_during_a_restart_takes_its_place() {
+    let mut case = started([named(MAIN, Care::default()), named("front", after(sidecar(), &[MAIN]))]);
+    case.take();
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(exit());
+    assert_eq!(case.take(), [to_main(libc::SIGTERM), term(FIRST + 1)]);
+    case.dies(FIRST, exited(0));
+    case.dies(FIRST + 1, exited(0));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [said(), Action::Reap, Action::Exit(Exit::RELOAD)]);
+}
+
 #[test]
 fn while_leaving_nobody_is_started_again() {
     let mut case = started([named(MAIN, Care::default()), named("php", sidecar())]);
@@ -212,6 +303,33 @@ fn a_drain_puts_the_stop_signal_off_and_a_second_term_ends_it() {
     case.signal(libc::SIGTERM);
     assert_eq!(case.take(), [Action::Tell(ToWorker::Draining), to_main(libc::SIGTERM)]);
     assert_eq!(case.machine.deadline(), None);
+}
+
+#[test]
+fn once_the_end_was_asked_for_the_code_is_mains_whoever_else_ends() {
+    let once = |kind| Care { kind, restart: Restart::Never, ready: Readiness::Probe, ..Care::default() };
+    for kind in [Kind::Essential, Kind::Setup, Kind::Sidecar] {
+        let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
+        let mut case = started([named(MAIN, drain), named("x", once(kind)), named("y", after(sidecar(), &["x"]))]);
+        case.take();
+        case.signal(libc::SIGTERM);
+        case.dies(FIRST + 1, exited(9));
+        assert_eq!(loud(case.take()), [Action::Tell(ToWorker::Draining)], "{kind:?}");
+        case.wait(Duration::from_secs(5));
+        case.dies(FIRST, exited(3));
+        case.feed(Event::Reaped { left: false });
+        assert_eq!(case.take(), [to_main(libc::SIGTERM), Action::Reap, Action::Exit(Exit(3))], "{kind:?}");
+    }
+    // Without main it is the signal's; and when nothing essential is left, there is nothing to look away from.
+    let essential = Care { kind: Kind::Essential, drain: Duration::from_secs(5), ..Care::default() };
+    let mut case = started([named("a", essential.clone()), named("b", essential)]);
+    case.take();
+    case.signal(libc::SIGINT);
+    case.dies(FIRST, exited(9));
+    assert_eq!(loud(case.take()), [Action::Tell(ToWorker::Draining)]);
+    case.dies(FIRST + 1, exited(9));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(loud(case.take()), [Action::Reap, Action::Exit(Exit(130))]);
 }
 
 #[test]
@@ -320,274 +438,4 @@ fn who_watches_is_told() {
     case.take();
     case.dies(FIRST, exited(0));
     assert_eq!(loud(case.take()), [kill_group(FIRST), spawn(0)]);
-}
-
-/// What can happen to several processes.
-#[derive(Debug, Clone)]
-enum Step {
-    Dies(usize, i32),
-    Ready(usize),
-    Pass(u64),
-    Term,
-    Refused,
-    Hup,
-}
-
-#[derive(Debug, Clone)]
-struct Plan {
-    cares: Vec<Care>,
-}
-
-const LIMIT: RestartLimit = RestartLimit { restarts: 3, within: Duration::from_secs(30) };
-
-/// Up to six processes; each may come after those with a smaller number. The last is main, or essential.
-fn plans() -> impl Strategy<Value = Plan> {
-    let one = (0..3u8, any::<u8>(), any::<bool>(), 0..3u8, any::<bool>(), any::<bool>());
-    (proptest::collection::vec(one, 1..6), any::<bool>(), any::<u8>(), 0..2u64).prop_map(
-        |(others, with_main, last_after, drain)| {
-            let names = |mask: u8, below: usize| -> Vec<String> {
-                (0..below).filter(|bit| mask & (1 << bit) != 0).map(|bit| format!("p{bit}")).collect()
-            };
-            let mut cares: Vec<Care> = Vec::new();
-            for (index, (kind, mask, probe, restart, limit, exit)) in others.into_iter().enumerate() {
-                let kind = [Kind::Sidecar, Kind::Sidecar, Kind::Setup][usize::from(kind)];
-                let restart = [Restart::Always, Restart::OnFailure, Restart::Never][usize::from(restart)];
-                let restart = if kind == Kind::Setup { Restart::Never } else { restart };
-                cares.push(Care {
-                    kind,
-                    after: names(mask, index),
-                    ready: if probe { Readiness::Probe } else { Readiness::AtOnce },
-                    restart,
-                    limit: limit.then_some(LIMIT),
-                    when_exhausted: if exit { Exhausted::Exit } else { Exhausted::Ignore },
-                    ..Care::default()
-                });
-            }
-            let kind = if with_main { Kind::Main } else { Kind::Essential };
-            let drain = Duration::from_secs(drain);
-            cares.push(Care { kind, after: names(last_after, cares.len()), drain, ..Care::default() });
-            Plan { cares }
-        },
-    )
-}
-
-fn several_steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0..6usize, prop_oneof![Just(0), Just(1 << 8), Just(libc::SIGKILL)]).prop_map(|(p, s)| Step::Dies(p, s)),
-        6 => (0..6usize).prop_map(Step::Ready),
-        4 => (0..4000u64).prop_map(Step::Pass),
-        1 => Just(Step::Term),
-        1 => Just(Step::Refused),
-        1 => Just(Step::Hup),
-    ];
-    proptest::collection::vec(step, 0..80)
-}
-
-/// The kernel's and the worker's half.
-struct Several {
-    plan: Plan,
-    now: Instant,
-    next_pid: i32,
-    running: Vec<Option<i32>>,
-    ready: Vec<bool>,
-    spawns: Vec<Vec<Instant>>,
-    /// Pids that got a stop signal.
-    told: BTreeSet<i32>,
-    refuse: bool,
-    term: bool,
-    decided: bool,
-    exit: Option<Exit>,
-}
-
-impl Several {
-    fn after(&self, index: usize, other: usize) -> bool {
-        let direct = |index: usize| self.plan.cares[index].after.iter().map(|name| name[1..].parse::<usize>().unwrap());
-        direct(index).any(|before| before == other || self.after(before, other))
-    }
-
-    fn carry_out(&mut self, machine: &mut Machine, out: &mut Vec<Action>) -> Result<(), TestCaseError> {
-        while !out.is_empty() {
-            let mut answers = Vec::new();
-            for action in out.drain(..) {
-                prop_assert!(self.exit.is_none(), "{action:?} after the exit");
-                match action {
-                    Action::Spawn { process } => {
-                        prop_assert!(!self.decided, "a start after the end was decided");
-                        let is_main = self.plan.cares[process].kind == Kind::Main;
-                        prop_assert!(!self.term || is_main, "a start after TERM");
-                        prop_assert!(self.running[process].is_none(), "started twice");
-                        for other in (0..self.running.len())
-                            .filter(|&other| self.plan.cares[process].after.contains(&format!("p{other}")))
-                        {
-                            prop_assert!(self.ready[other], "{process} before {other}");
-                        }
-                        self.spawns[process].push(self.now);
-                        if std::mem::take(&mut self.refuse) {
-                            let failure = Failure::new(Exit::NOT_FOUND, "no");
-                            answers.push(Event::Refused { process, failure });
-                        } else {
-                            self.next_pid += 1;
-                            self.running[process] = Some(self.next_pid);
-                            let care = &self.plan.cares[process];
-                            self.ready[process] = care.ready == Readiness::AtOnce && care.kind != Kind::Setup;
-                            answers.push(Event::Spawned { process, pid: self.next_pid });
-                        }
-                    }
-                    Action::Kill { target: Target::Pid(pid), signal: libc::SIGTERM } => {
-                        let index = self.running.iter().position(|running| *running == Some(pid)).unwrap();
-                        let later = (0..self.running.len()).filter(|&other| {
-                            other != index && self.running[other].is_some() && self.after(other, index)
-                        });
-                        prop_assert_eq!(later.count(), 0, "stopped before what came after it");
-                        let twice = !self.told.insert(pid);
-                        prop_assert!(!twice || self.plan.cares[index].kind == Kind::Main, "two stop protocols");
-                    }
-                    Action::Kill { target: Target::Group(pid), signal: libc::SIGKILL } => {
-                        if let Some(index) = self.running.iter().position(|running| *running == Some(pid)) {
-                            answers.extend(self.dies(index, libc::SIGKILL));
-                        }
-                    }
-                    Action::Reap => {
-                        self.decided = true;
-                        prop_assert!(self.running.iter().all(Option::is_none), "a process was forgotten");
-                        answers.push(Event::Reaped { left: false });
-                    }
-                    Action::LastWord(..) => self.decided = true,
-                    Action::Exit(exit) => self.exit = Some(exit),
-                    _ => {}
-                }
-            }
-            for answer in answers {
-                machine.handle(self.now, answer, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// A process ends; what the machine is to make of it.
-    fn dies(&mut self, index: usize, status: i32) -> Option<Event> {
-        let pid = self.running.get_mut(index)?.take()?;
-        let care = &self.plan.cares[index];
-        self.ready[index] = match care.kind {
-            Kind::Setup => status == 0,
-            // One that is over, and was ready, has done what was asked of it.
-            _ => {
-                self.ready[index]
-                    && (care.restart == Restart::Never || care.restart == Restart::OnFailure && status == 0)
-            }
-        };
-        Some(Event::Exited { pid, status })
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-    /// Nothing starts before what it comes after is ready; what is stopped goes in reverse; nothing starts once the end was
-    /// asked for or decided; each stop protocol runs once; limits of restarts hold; main's code is the container's; and
-    /// after a TERM it ends, whoever is deaf to what.
-    #[test]
-    fn in_any_order(plan in plans(), steps in several_steps(), deaf in any::<u8>()) {
-        let count = plan.cares.len();
-        let mut machine = Machine::new(None, true);
-        let mut world = Several {
-            now: Instant::now(), next_pid: FIRST, running: vec![None; count], ready: vec![false; count],
-            spawns: vec![Vec::new(); count], told: BTreeSet::new(), refuse: false, term: false, decided: false,
-            exit: None, plan,
-        };
-        let mut out = Vec::new();
-        machine.begin(world.now, &mut out);
-        out.clear();
-        machine.handle(world.now, Event::Forked { pid: WORKER }, &mut out);
-        for (index, care) in world.plan.cares.clone().into_iter().enumerate() {
-            let spec = named(&format!("p{index}"), care);
-            machine.handle(world.now, Event::Message(ToInit::Process(Box::new(spec))), &mut out);
-        }
-        machine.handle(world.now, Event::Message(ToInit::Start), &mut out);
-        world.carry_out(&mut machine, &mut out)?;
-        for step in steps {
-            if world.exit.is_some() || world.decided { break }
-            let mut own = None;
-            let event = match step {
-                Step::Dies(index, status) => {
-                    let Some(event) = world.dies(index, status) else { continue };
-                    own = (world.plan.cares[index].kind == Kind::Main).then_some(status);
-                    event
-                }
-                Step::Ready(index) => {
-                    let Some(Some(pid)) = world.running.get(index).copied() else { continue };
-                    if world.plan.cares[index].ready != Readiness::Probe || world.plan.cares[index].kind == Kind::Setup { continue }
-                    world.ready[index] = true;
-                    Event::Message(ToInit::Ready { process: format!("p{index}"), pid })
-                }
-                Step::Pass(millis) => {
-                    world.now += Duration::from_millis(millis);
-                    Event::Due
-                }
-                Step::Term => {
-                    world.term = true;
-                    Event::Signal { number: libc::SIGTERM, from_self: false }
-                }
-                Step::Refused => {
-                    world.refuse = true;
-                    continue
-                }
-                Step::Hup => Event::Signal { number: libc::SIGHUP, from_self: false },
-            };
-            machine.handle(world.now, event, &mut out);
-            world.carry_out(&mut machine, &mut out)?;
-            if let Some(status) = own {
-                // The others are told to go; then its code is the container's.
-                world.decided = true;
-                world.drive(&mut machine, &mut out, deaf)?;
-                prop_assert_eq!(world.exit, Some(decode(status).unwrap()));
-            }
-        }
-        for (index, spawns) in world.spawns.iter().enumerate() {
-            if world.plan.cares[index].limit.is_some() {
-                let most = LIMIT.restarts as usize + 1;
-                let crowded = spawns.windows(most + 1).any(|some| some[most] - some[0] < LIMIT.within);
-                prop_assert!(!crowded, "too many restarts");
-            }
-        }
-        if world.exit.is_none() {
-            world.term = true;
-            machine.handle(world.now, Event::Signal { number: libc::SIGTERM, from_self: false }, &mut out);
-            world.carry_out(&mut machine, &mut out)?;
-            let began = world.now;
-            world.drive(&mut machine, &mut out, deaf)?;
-            prop_assert!(world.exit.is_some(), "it never ends");
-            let bound = Duration::from_secs(2) + Duration::from_secs(6) * u32::try_from(count).unwrap();
-            prop_assert!(world.now - began <= bound, "it takes too long");
-        }
-    }
-}
-
-impl Several {
-    /// Processes end when they are told to, the deaf ones when they are killed; time passes as far as the next timer.
-    fn drive(&mut self, machine: &mut Machine, out: &mut Vec<Action>, deaf: u8) -> Result<(), TestCaseError> {
-        for _ in 0..200 {
-            if self.exit.is_some() {
-                break;
-            }
-            let end = (0..self.running.len()).find(|&index| {
-                // main is waited for, however long: it is the orchestrator who loses patience.
-                let hears = deaf & (1 << index) == 0 || self.plan.cares[index].kind == Kind::Main;
-                hears && self.running[index].is_some_and(|pid| self.told.contains(&pid))
-            });
-            let event = match end.and_then(|index| self.dies(index, 0)) {
-                Some(event) => event,
-                None => match machine.deadline() {
-                    Some(at) => {
-                        self.now = self.now.max(at);
-                        Event::Due
-                    }
-                    None => break,
-                },
-            };
-            machine.handle(self.now, event, out);
-            self.carry_out(machine, out)?;
-        }
-        Ok(())
-    }
 }
