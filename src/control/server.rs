@@ -91,8 +91,8 @@ fn answer(served: &Served<UnixStream>, feed: &dyn Fn(Asked) -> bool) -> io::Resu
         },
         _ => match parse(&served.read_until(b"\n", MAX_REQUEST)?) {
             Ok(request) => {
-                let (response, hold) = put_and_hold(request, feed);
-                held = Some(hold);
+                let (response, until_given) = put_and_hold(request, feed);
+                held = Some(until_given);
                 response.unwrap_or_else(|| Response::Refused { message: "proem is ending".into(), hint: None })
             }
             Err(refused) => refused,
