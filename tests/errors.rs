@@ -2,7 +2,7 @@
 //! could say. `PROEM_BLESS=1` rewrites the page.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
-#![cfg(feature = "consul")]
+#![cfg(all(feature = "consul", feature = "vault"))]
 
 mod support;
 
