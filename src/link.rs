@@ -54,6 +54,9 @@ pub enum ToInit {
     Owe(String),
     /// That reload is done, or there is nothing to reload after all.
     Paid(String),
+    /// What of the group's content is not to be tried again until an input changes: all of it, whatever was said before.
+    /// It outlives the worker.
+    Refused(String, Refused),
     /// A command (check, reload) was forked: its process group, told before it execs. init ends it when the worker dies.
     Command(i32),
     /// That process group has ended.
@@ -90,6 +93,17 @@ pub enum ToInit {
         /// What is said after `proem: exit N: `; the details were already logged.
         reason: String,
     },
+}
+
+/// Content of a group that was refused. Digests, for both ends of the same link only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// By its check.
+    pub by_check: Option<u64>,
+    /// By its verify.
+    pub by_verify: Option<u64>,
+    /// Groups that were in place unverified when the verify refused: the fault may be theirs. A few names.
+    pub beside: Vec<String>,
 }
 
 /// How a running process is told that its files changed.
@@ -129,6 +143,8 @@ pub enum ToWorker {
         held: Vec<String>,
         /// What each process's next start uses ([`ProcessSpec::fingerprint`]), by name.
         specs: Vec<(String, u64)>,
+        /// What dead workers were told of the content of groups, by their names.
+        refused: Vec<(String, Refused)>,
         /// Those before this worker have published and left. It is only to see when processes are ready.
         probes: bool,
     },

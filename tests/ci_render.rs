@@ -317,6 +317,42 @@ mod dry_run {
         assert_eq!(state(dir.path()), before);
     }
 
+    /// In a root of its own. `zz` is published after what declares its owner, `aa` before.
+    #[test]
+    fn a_user_that_the_same_run_declares_is_known() {
+        let root = folder();
+        write(root.path(), "etc/passwd", "root:x:0:0::/:/bin/sh\n");
+        write(root.path(), "etc/group", "root:x:0:\n");
+        write(root.path(), "passwd.tera", "root:x:0:0::/:/bin/sh\nlate:x:1234:5::/:\n");
+        write(root.path(), "group.tera", "root:x:0:\nlater:x:4321:\n");
+        write(root.path(), "x.tera", "x");
+        std::fs::copy(BINARY, root.path().join("proem")).unwrap();
+        let declares = "[template.m]\nfrom = \"/passwd.tera\"\nto = \"/etc/passwd\"\n\
+                        [template.n]\nfrom = \"/group.tera\"\nto = \"/etc/group\"\n";
+        let owned =
+            |name: &str| format!("[template.{name}]\nfrom = \"/x.tera\"\nto = \"/{name}\"\nowner = \"late:later\"\n");
+        let chroot = |more: &[&str]| {
+            let command = [&[text(root.path()), "/proem", "render", "-c", "/p.toml"], more].concat();
+            Builder::new("chroot").args(command).output()
+        };
+        write(root.path(), "p.toml", &format!("{declares}{}", owned("zz")));
+        let dry = chroot(&["--dry-run"]);
+        let stdout = "update /etc/passwd\nupdate /etc/group\ncreate /zz (mode 0644, owner 1234:4321)\n\
+                      1 to create, 2 to update, 0 to repair, 0 to remove, 0 unchanged\n";
+        assert_eq!((dry.code, dry.stdout.as_str(), dry.stderr.as_str()), (0, stdout, ""));
+        // Where it is needed before it is declared, both fail.
+        write(root.path(), "p.toml", &format!("{}{declares}", owned("aa")));
+        let said = "proem: exit 73: user `late` is not in /etc/passwd";
+        for more in [&["--dry-run"][..], &[]] {
+            let output = chroot(more);
+            assert!(output.code == 73 && output.stderr.starts_with(said), "{} {}", output.code, output.stderr);
+        }
+        write(root.path(), "p.toml", &format!("{declares}{}", owned("zz")));
+        assert_eq!(chroot(&[]).code, 0);
+        let zz = std::fs::metadata(root.path().join("zz")).unwrap();
+        assert_eq!((zz.uid(), zz.gid()), (1234, 4321));
+    }
+
     #[test]
     fn the_exit_code_tells_whether_something_would_change() {
         let dir = folder();

@@ -322,6 +322,55 @@ fn a_file_and_a_variable_that_change_together_are_one_restart() {
     assert_eq!(process.ended(SOON).code, 143);
 }
 
+/// Files and variables of one change arrive together, or not at all; also for who is started meanwhile.
+#[test]
+fn variables_wait_for_the_files_of_the_same_change() {
+    for check in ["{staged}", "$D/out"] {
+        let case = Case::new(&format!(
+            "throttle = \"0s\"\n[source]\ndb = \"file:$D/db.toml\"\nother = \"file:$D/other.toml\"\n\
+             [template.t]\nfrom = \"$D/t.tera\"\nto = \"$D/out\"\nreload = [\"HUP\", \"side:restart\"]\n\
+             check = [\"/bin/sh\", \"$D/check.sh\", \"{check}\"]\n\
+             [process.main]\n{STAYS}\nenv_from = [\"db\"]\non_env_change = \"restart\"\n\
+             [process.side]\ncommand = [\"/bin/sleep\", \"2000\"]\nenv_from = [\"db\"]\non_env_change = \"none\"\n\
+             [process.else]\ncommand = [\"/bin/sleep\", \"3000\"]\nenv_from = [\"other\"]\non_env_change = \"restart\"\n"
+        ));
+        case.write("t.tera", "{{ db.user }}");
+        case.write("check.sh", "! grep -q BAD \"$1\"\n");
+        case.write("db.toml", "user = \"u1\"\n");
+        case.write("other.toml", "user = \"o1\"\n");
+        let mut process = case.proem().start();
+        let (main, side, another) = (sleeper(&process, "1000"), sleeper(&process, "2000"), sleeper(&process, "3000"));
+        case.replace("db.toml", "user = \"BAD\"\n");
+        process.says("refused (exit 1)");
+        process.says("the environment of `main` has changed, too, and waits for template `t`, which is not in place");
+        // Another source's change is another change.
+        case.replace("other.toml", "user = \"o2\"\n");
+        let third = process.until("the third one runs anew", || {
+            let now = sleeper(&process, "3000");
+            (now != another && environ(now).contains(&"USER=o2".to_owned())).then_some(now)
+        });
+        // Who ends by itself, meanwhile and after the worker has died, starts on what belongs to the files.
+        procs::kill(side, libc::SIGKILL);
+        let side = process.until("it runs anew", || Some(sleeper(&process, "2000")).filter(|now| *now != side));
+        assert!(environ(side).contains(&"USER=u1".to_owned()), "{:?}", environ(side));
+        procs::kill(process.worker(), libc::SIGKILL);
+        process.says("has refused this content before");
+        process.until("the next worker knows it, too", || {
+            (process.stderr().matches("the environment of `main` has changed, too").count() == 2).then_some(())
+        });
+        assert_eq!((sleeper(&process, "1000"), sleeper(&process, "2000")), (main, side));
+        assert!(!process.stderr().contains("reloaded main"), "{}", process.stderr());
+        case.replace("db.toml", "user = \"u2\"\n");
+        restarted_with(&process, main, "USER=u2");
+        assert_eq!(read(&case.dir.path().join("out")), "u2");
+        process.says("reloaded main by restart (");
+        assert_eq!(process.stderr().matches("reloaded main").count(), 1, "{}", process.stderr());
+        assert_eq!(sleeper(&process, "3000"), third);
+        process.signal(libc::SIGTERM);
+        assert_eq!(process.ended(SOON).code, 143);
+    }
+}
+
 #[test]
 fn a_change_that_cannot_be_used_leaves_the_process_as_it_is() {
     let case = Case::new(&format!(

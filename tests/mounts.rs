@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use support::docker::{self, Container};
 use support::images::{self, Context};
-use support::{read, text, wait, write};
+use support::{procs, read, text, wait, write};
 
 /// Said once of a target that cannot be replaced by a rename.
 const IN_PLACE: &str = "written in place";
@@ -137,10 +137,15 @@ fn on_a_read_only_root_a_mounted_file_is_checked_elsewhere_and_written_in_place(
     source.set("wrong");
     container.says("refused");
     assert_eq!(read(&file), "one ok\n");
+    // Nothing is writable, and what was refused is remembered all the same when the worker dies.
+    procs::kill(container.worker(), libc::SIGKILL);
+    container.says("template `app`: its check has refused this content before");
+    assert_eq!(container.logs().matches("refused (exit 1)").count(), 1, "{}", container.logs());
     source.set("two ok");
     container.says("it reads: two ok");
     assert_eq!((read(&file).as_str(), identity(&file)), ("two ok\n", before));
-    assert_eq!(warnings(&container), 1, "{}", container.logs());
+    // Once by each worker.
+    assert_eq!(warnings(&container), 2, "{}", container.logs());
     // And a target that nothing can write ends the start with the reason.
     let options = ["--read-only", "--volume", &source.mount()];
     let refused = Container::run(&image, &options, &["sh", "-c", SERVICE, "/etc/app.conf"]);

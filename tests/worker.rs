@@ -9,16 +9,24 @@ mod checks;
 mod inputs;
 #[path = "worker/life.rs"]
 mod life;
+#[path = "worker/mounted.rs"]
+mod mounted;
 #[path = "worker/owed.rs"]
 mod owed;
 #[cfg(feature = "net")]
 #[path = "worker/posts.rs"]
 mod posts;
+#[path = "worker/refusals.rs"]
+mod refusals;
 #[path = "worker/reloads.rs"]
 mod reloads;
 #[path = "worker/splays.rs"]
 mod splays;
 mod support;
+#[path = "worker/timing.rs"]
+mod timing;
+#[path = "worker/unrestored.rs"]
+mod unrestored;
 #[path = "worker/verify.rs"]
 mod verify;
 

@@ -9,7 +9,7 @@ use crate::os::signals;
 use crate::publish::preview::{Action, Attributes, DirPreview, Left};
 use crate::worker::Ended;
 use crate::worker::dry_run::{self, Diff, GroupReport, Report, TargetReport};
-use crate::worker::owed::describe;
+use crate::worker::reloading::describe;
 use crate::worker::reveal::Line;
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -45,7 +45,14 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
         crate::warn!("failed to return to {}: {}", directory.display(), reason(&error));
     }
     // A worker that replaces this one would not come to be with mistakes in its configuration.
-    let renewal = || super::check_anew(call);
+    let renewal = || {
+        // As that one would read it: from where proem was started, which a path may be relative to.
+        // Where that is gone, what it finds of relative paths says so.
+        let _ = directory.map(std::env::set_current_dir);
+        let checked = super::check_anew(call);
+        let _ = std::env::set_current_dir("/");
+        checked
+    };
     let beside = Init { control: control.clone(), welcome, reader, renewal: &renewal };
     // What is to be said of a configuration was said by the worker that published it.
     let plan = if probes { super::plan_quietly(call) } else { super::plan(call) };

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod fds;
 pub mod inherited;
 pub mod memory;
+pub mod mounts;
 pub mod passwd;
 pub mod peer;
 pub mod ready;

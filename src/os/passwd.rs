@@ -3,7 +3,7 @@
 
 use crate::error::Complaint;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A user and the groups that it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +25,78 @@ pub struct Account {
 /// As gosu and runc do: a number that /etc/passwd does not know is fine (group 0, home `/`); with an explicit group
 /// there are no supplementary groups; otherwise those of /etc/group that list the name.
 pub fn lookup(spec: &str) -> Result<Account, Complaint> {
-    lookup_in(Path::new("/etc"), spec)
+    Accounts::default().lookup(spec)
 }
 
-/// The uid of a user name or number, and its primary group where /etc/passwd knows it.
-pub fn user_id(user: &str) -> Result<(u32, Option<u32>), Complaint> {
-    let found = find_user(Path::new("/etc"), user)?;
-    Ok((found.uid, found.name.is_some().then_some(found.gid)))
+/// What is known of users and groups: what /etc says now, or would say.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    etc: PathBuf,
+    /// Instead of the files.
+    passwd: Option<String>,
+    group: Option<String>,
 }
 
-/// The gid of a group name or number.
-pub fn group_id(group: &str) -> Result<u32, Complaint> {
-    find_group(Path::new("/etc"), group)
+impl Default for Accounts {
+    /// The files as they are, at each look.
+    fn default() -> Accounts {
+        Accounts::of(Path::new("/etc"))
+    }
 }
 
-fn lookup_in(etc: &Path, spec: &str) -> Result<Account, Complaint> {
+impl Accounts {
+    fn of(etc: &Path) -> Accounts {
+        Accounts { etc: etc.to_owned(), passwd: None, group: None }
+    }
+
+    /// From now on as if `path`, where it is one of the files, held this.
+    pub fn assume(&mut self, path: &Path, content: &[u8]) {
+        let is = |name: &str| same(path, &self.etc.join(name));
+        let (passwd, group) = (is("passwd"), is("group"));
+        let text = || String::from_utf8_lossy(content).into_owned();
+        if passwd {
+            self.passwd = Some(text());
+        }
+        if group {
+            self.group = Some(text());
+        }
+    }
+
+    /// The free function's, with these.
+    pub fn lookup(&self, spec: &str) -> Result<Account, Complaint> {
+        lookup_in(self, spec)
+    }
+
+    /// The uid of a user name or number, and its primary group where /etc/passwd knows it.
+    pub fn user_id(&self, user: &str) -> Result<(u32, Option<u32>), Complaint> {
+        let found = find_user(self, user)?;
+        Ok((found.uid, found.name.is_some().then_some(found.gid)))
+    }
+
+    /// The gid of a group name or number.
+    pub fn group_id(&self, group: &str) -> Result<u32, Complaint> {
+        find_group(self, group)
+    }
+
+    fn passwd(&self, may_be_missing: bool) -> Result<String, Complaint> {
+        self.passwd.clone().map_or_else(|| read(&self.etc.join("passwd"), may_be_missing), Ok)
+    }
+
+    fn group(&self, may_be_missing: bool) -> Result<String, Complaint> {
+        self.group.clone().map_or_else(|| read(&self.etc.join("group"), may_be_missing), Ok)
+    }
+}
+
+/// Whether two paths are one file, or will be where there is none yet.
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let parent = |path: &Path| Some(real(path.parent()?)?.join(path.file_name()?));
+    one == other
+        || real(one).is_some_and(|one| Some(one) == real(other))
+        || parent(one).is_some_and(|one| Some(one) == parent(other))
+}
+
+fn lookup_in(etc: &Accounts, spec: &str) -> Result<Account, Complaint> {
     let (user, group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
@@ -57,9 +114,9 @@ fn lookup_in(etc: &Path, spec: &str) -> Result<Account, Complaint> {
     Ok(account)
 }
 
-fn find_user(etc: &Path, user: &str) -> Result<Account, Complaint> {
+fn find_user(etc: &Accounts, user: &str) -> Result<Account, Complaint> {
     let number = number(user);
-    let text = read(&etc.join("passwd"), number.is_some())?;
+    let text = etc.passwd(number.is_some())?;
     // A name wins over a number that reads the same, as in POSIX's chown.
     let by_name = text.lines().filter_map(passwd_line).find(|entry| entry.name.as_deref() == Some(user));
     let by_number = || text.lines().filter_map(passwd_line).find(|entry| Some(entry.uid) == number);
@@ -71,9 +128,9 @@ fn find_user(etc: &Path, user: &str) -> Result<Account, Complaint> {
     }
 }
 
-fn find_group(etc: &Path, group: &str) -> Result<u32, Complaint> {
+fn find_group(etc: &Accounts, group: &str) -> Result<u32, Complaint> {
     let number = number(group);
-    let text = read(&etc.join("group"), number.is_some())?;
+    let text = etc.group(number.is_some())?;
     let by_name = text.lines().filter_map(group_line).find(|(name, _, _)| *name == group).map(|(_, gid, _)| gid);
     by_name.or(number).ok_or_else(|| {
         Complaint::new(format!("group `{group}` is not in /etc/group"))
@@ -81,8 +138,8 @@ fn find_group(etc: &Path, group: &str) -> Result<u32, Complaint> {
     })
 }
 
-fn groups_of(etc: &Path, name: &str, primary: u32) -> Result<Vec<u32>, Complaint> {
-    let text = read(&etc.join("group"), true)?;
+fn groups_of(etc: &Accounts, name: &str, primary: u32) -> Result<Vec<u32>, Complaint> {
+    let text = etc.group(true)?;
     let mut groups: Vec<u32> = text
         .lines()
         .filter_map(group_line)
@@ -150,7 +207,7 @@ mod tests {
     #[test]
     fn names_and_numbers_of_the_files() {
         let etc = etc();
-        let look = |spec: &str| lookup_in(etc.path(), spec).unwrap();
+        let look = |spec: &str| lookup_in(&Accounts::of(etc.path()), spec).unwrap();
         assert_eq!(ids(&look("app")), (1000, 1001, &[5, 33][..], "/home/app"));
         assert_eq!(ids(&look("1000")), (1000, 1001, &[5, 33][..], "/home/app"));
         assert_eq!(ids(&look("app:web")), (1000, 33, &[][..], "/home/app"));
@@ -163,15 +220,15 @@ mod tests {
     #[test]
     fn numbers_need_no_files() {
         let empty = tempfile::tempdir().unwrap();
-        assert_eq!(ids(&lookup_in(empty.path(), "65534:65534").unwrap()), (65534, 65534, &[][..], "/"));
-        let error = lookup_in(empty.path(), "app").unwrap_err();
+        assert_eq!(ids(&lookup_in(&Accounts::of(empty.path()), "65534:65534").unwrap()), (65534, 65534, &[][..], "/"));
+        let error = lookup_in(&Accounts::of(empty.path()), "app").unwrap_err();
         assert!(error.message.starts_with("failed to read `"), "{error}");
     }
 
     #[test]
     fn mistakes_name_what_is_missing() {
         let etc = etc();
-        let message = |spec: &str| lookup_in(etc.path(), spec).unwrap_err().message;
+        let message = |spec: &str| lookup_in(&Accounts::of(etc.path()), spec).unwrap_err().message;
         assert_eq!(message("nobody"), "user `nobody` is not in /etc/passwd");
         assert_eq!(message("app:nope"), "group `nope` is not in /etc/group");
         assert_eq!(message("app:"), "user `app:` is incomplete");
@@ -179,12 +236,29 @@ mod tests {
         assert_eq!(message("4294967295"), "user `4294967295` is not in /etc/passwd");
     }
 
+    #[test]
+    fn what_a_file_would_say_counts_instead_of_what_it_says() {
+        let etc = etc();
+        let mut accounts = Accounts::of(etc.path());
+        accounts.assume(&etc.path().join("shadow"), b"new:x:5:6::/:\n");
+        assert!(accounts.user_id("new").is_err());
+        accounts
+            .assume(&etc.path().join("../").join(etc.path().file_name().unwrap()).join("passwd"), b"new:x:5:6::/:\n");
+        assert_eq!(accounts.user_id("new").unwrap(), (5, Some(6)));
+        assert!(accounts.user_id("app").is_err() && accounts.group_id("web").is_ok());
+        // Where there is none yet.
+        let empty = tempfile::tempdir().unwrap();
+        let mut accounts = Accounts::of(empty.path());
+        accounts.assume(&empty.path().join("group"), b"new:x:7:\n");
+        assert_eq!(accounts.group_id("new").unwrap(), 7);
+    }
+
     proptest! {
         #[test]
         fn no_line_and_no_spec_panics(line in "[^\n]{0,40}", spec in ".{0,12}") {
             let _ = (passwd_line(&line), group_line(&line), number(&spec));
             let empty = Path::new("/nonexistent-etc");
-            let _ = lookup_in(empty, &spec);
+            let _ = lookup_in(&Accounts::of(empty), &spec);
         }
     }
 }

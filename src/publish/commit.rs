@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why a group was not committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct CommitError {
     /// What went wrong.
     pub error: PublishError,
@@ -22,13 +22,14 @@ pub struct CommitError {
     pub state: AfterError,
 }
 
-/// What a failed commit or roll-back left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a failed commit left.
+#[derive(Debug)]
 pub enum AfterError {
     /// The old files, all of them.
     Undone,
-    /// Old beside new: nothing may be reloaded or started before the group is published anew or recovered.
-    Mixed,
+    /// Old beside new: nothing may be reloaded or started before [`Committed::roll_back`] succeeds, or the group is published
+    /// anew or recovered.
+    Mixed(Box<Committed>),
 }
 
 /// A group whose new contents are in place, and can still be taken back where it has an after-rename check, a verify or
@@ -86,8 +87,14 @@ impl Staged {
         match failure {
             None => Ok(committed),
             Some(error) => {
-                let undone = committed.take_back(put);
-                Err(CommitError { error, state: if undone.is_ok() { AfterError::Undone } else { AfterError::Mixed } })
+                // What comes after the one that failed was not touched, and is not to be by another try.
+                for held in committed.files.iter_mut().skip(put + 1) {
+                    held.drop_kept();
+                }
+                Err(match committed.take_back(put) {
+                    Ok(()) => CommitError::undone(error),
+                    Err(_) => CommitError { error, state: AfterError::Mixed(Box::new(committed)) },
+                })
             }
         }
     }
@@ -244,12 +251,8 @@ impl Committed {
 
     /// The old files come back; a target that did not exist is removed. Nothing was kept of a lone file without a check
     /// after its rename: then nothing changes. On an error old and new are mixed, and [`super::recover()`] tries again.
-    pub fn roll_back(mut self) -> Result<(), PublishError> {
-        self.undo()
-    }
-
-    /// The same; after an error it can be called again, and goes on with what is left to do.
-    pub fn undo(&mut self) -> Result<(), PublishError> {
+    /// What was told is then owed for the old files. After an error it can be called again, and goes on with what is left to do.
+    pub fn roll_back(&mut self) -> Result<(), PublishError> {
         if self.reached != Reached::Checked {
             return self.take_back(self.files.len());
         }

@@ -61,7 +61,7 @@ pub struct Places<'a> {
     /// Where journals are kept; `None`: beside the group's first target.
     pub state_dir: Option<&'a Path>,
     /// Looks up an owner's user and group; `None` for the part that was not stated.
-    pub owner: &'a OwnerLookup,
+    pub owner: &'a OwnerLookup<'a>,
     /// What of the targets may stay.
     pub present: Present,
 }
@@ -76,7 +76,7 @@ pub enum Present {
 }
 
 /// Looks up an owner as written: user id and group id, `None` for the part that is to stay as it is.
-pub type OwnerLookup = dyn Fn(&OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint>;
+pub type OwnerLookup<'a> = dyn Fn(&OwnerPlan) -> Result<(Option<u32>, Option<u32>), Complaint> + 'a;
 
 /// Why a group was not published. Nothing visible has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

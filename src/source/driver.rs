@@ -9,6 +9,7 @@ use super::kind::{self, Opened};
 use super::layers::LayerId;
 #[cfg(feature = "net")]
 use super::runtime::{Remotely, Runtime};
+use super::steady::{STILL, Steady, Verdict};
 use super::watcher::{Means, Watcher};
 use super::{Found, Local, Reading, SourceError, Watch, places};
 use crate::config::plan::{SourcePlan, StorePlan};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often what cannot be watched is looked at.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -52,6 +53,8 @@ pub struct Driver {
     /// How many of them were read at least once.
     begun: usize,
     paths: Vec<Watched>,
+    /// Something happened to one of them, and one is being written: until then, at the latest.
+    paths_held: Option<Instant>,
     /// `None`: nothing is watched in this run.
     watcher: Option<Watcher>,
     /// One, and one more for each time that remote layers were added.
@@ -65,6 +68,7 @@ struct Locally {
     directories: Vec<PathBuf>,
     due: Option<Instant>,
     backoff: Backoff,
+    steady: Steady,
 }
 
 /// A path that is not a layer: a template.
@@ -74,6 +78,8 @@ struct Watched {
     /// Polled next, and what it was when it was last looked at.
     due: Option<Instant>,
     stamp: Option<Stamp>,
+    /// It was another one at the look before.
+    moved: bool,
 }
 
 /// Changes with every change of a file that matters here: device, inode, size, modification and change time.
@@ -100,6 +106,7 @@ impl Driver {
             locals: Vec::new(),
             begun: 0,
             paths: Vec::new(),
+            paths_held: None,
             watcher: watch.then(|| Watcher::new(Arc::new(move || files(Update::Files)))),
             #[cfg(feature = "net")]
             runtimes: Vec::new(),
@@ -124,7 +131,7 @@ impl Driver {
             match kind::open(layer, stores) {
                 Ok(Opened::Local(source)) => {
                     let (directories, due, backoff) = (Vec::new(), None, Backoff::default());
-                    locals.push(Locally { id, source, directories, due, backoff });
+                    locals.push(Locally { id, source, directories, due, backoff, steady: Steady::default() });
                 }
                 #[cfg(feature = "net")]
                 Ok(Opened::Remote(source)) => remotes.push(Remotely { id, shown: layer.uri.text.clone(), source }),
@@ -149,12 +156,13 @@ impl Driver {
     pub fn read_all(&mut self, now: Instant) -> Vec<Update> {
         let new = self.begun..self.locals.len();
         self.begun = new.end;
-        new.map(|at| self.read(at, now)).collect()
+        new.filter_map(|at| self.read(at, now)).collect()
     }
 
     /// When [`Driver::due`] is to be called next; `None`: only events matter.
     pub fn next_due(&self) -> Option<Instant> {
-        self.locals.iter().filter_map(|layer| layer.due).chain(self.paths.iter().filter_map(|path| path.due)).min()
+        let layers = self.locals.iter().filter_map(|layer| layer.due);
+        layers.chain(self.paths.iter().filter_map(|path| path.due)).chain(self.paths_held).min()
     }
 
     /// Does what is due: polls, `?every=`, retries.
@@ -163,14 +171,17 @@ impl Driver {
         let mut updates = Vec::new();
         for at in 0..self.locals.len() {
             if is_due(self.locals[at].due) {
-                updates.push(self.read(at, now));
+                updates.extend(self.read(at, now));
             }
         }
+        self.paths_held.take_if(|until| *until <= now);
         for path in self.paths.iter_mut().filter(|path| is_due(path.due)) {
             path.due = Some(now + POLL);
             let stamp = stamp(&path.path);
             if path.stamp != stamp {
-                path.stamp = stamp;
+                // Nobody tells when its writer is done: it counts once two looks have found the same.
+                (path.stamp, path.moved, path.due) = (stamp, true, Some(now + STILL));
+            } else if std::mem::take(&mut path.moved) {
                 updates.push(Update::Path(path.path.clone()));
             }
         }
@@ -196,7 +207,7 @@ impl Driver {
         let layers: Vec<usize> =
             (0..self.locals.len()).filter(|&at| is_touched(&self.locals[at].directories)).collect();
         let paths: Vec<usize> = (0..self.paths.len()).filter(|&at| is_touched(&self.paths[at].directories)).collect();
-        let mut updates: Vec<Update> = layers.into_iter().map(|at| self.read(at, now)).collect();
+        let mut updates: Vec<Update> = layers.into_iter().filter_map(|at| self.read(at, now)).collect();
         for at in paths {
             self.look_where(at, now);
             // Something else happened in its directory: a target beside it, an editor's temporary file.
@@ -226,7 +237,7 @@ impl Driver {
         if self.watcher.is_none() || self.paths.iter().any(|known| known.path == path) {
             return;
         }
-        self.paths.push(Watched { stamp: stamp(&path), path, directories: Vec::new(), due: None });
+        self.paths.push(Watched { stamp: stamp(&path), path, directories: Vec::new(), due: None, moved: false });
         self.look_where(self.paths.len() - 1, now);
     }
 
@@ -243,16 +254,43 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, at: usize, now: Instant) -> Update {
+    /// Whether a path given to [`Driver::watch_path`], or something in such a directory, is being written: it is not to be
+    /// read now. [`Update::Files`] tells that it is done; [`Driver::next_due`] comes by when that takes too long.
+    pub fn is_writing_paths(&mut self, now: Instant) -> bool {
+        let Some(watcher) = &self.watcher else { return false };
+        let read: BTreeSet<PathBuf> =
+            self.paths.iter().filter_map(|path| std::fs::canonicalize(&path.path).ok()).collect();
+        let is_read = |file: &Path| read.contains(file) || file.parent().is_some_and(|parent| read.contains(parent));
+        self.paths_held = watcher.written_until(now, is_read);
+        self.paths_held.is_some()
+    }
+
+    /// Until when a layer is not read, because somebody writes a file of it.
+    fn written_until(&self, layer: &Locally, now: Instant) -> Option<Instant> {
+        let own = |file: &Path| {
+            let parent = file.parent();
+            layer.directories.iter().any(|directory| parent == Some(directory)) && layer.source.depends_on(file)
+        };
+        self.watcher.as_ref()?.written_until(now, own)
+    }
+
+    /// Reads a layer; nothing, where what is there may be half-written: then it is due again, or an event tells.
+    fn read(&mut self, at: usize, now: Instant) -> Option<Update> {
+        if let Some(until) = self.written_until(&self.locals[at], now) {
+            self.locals[at].due = Some(until);
+            return None;
+        }
         let layer = &mut self.locals[at];
         layer.due = None;
+        let mut means = Means::Events;
         let mut answer = layer.source.read();
         match (layer.source.watch(), &mut self.watcher) {
             (Watch::Every(interval), Some(_)) => layer.due = Some(now + interval),
             (Watch::Directories(directories), Some(watcher)) => {
                 layer.directories = directories;
                 for _ in 0..ROUNDS {
-                    let (new, means) = watcher.add(&layer.directories);
+                    let (new, by) = watcher.add(&layer.directories);
+                    means = by;
                     layer.due = (means == Means::Polling).then(|| now + POLL);
                     if !new {
                         break;
@@ -265,6 +303,12 @@ impl Driver {
                 }
             }
             (Watch::Never, _) | (_, None) => {}
+        }
+        if self.watcher.is_some()
+            && let Verdict::Again(soon) = layer.steady.judge(layer.source.trace(), means, now, SystemTime::now())
+        {
+            layer.due = Some(soon);
+            return None;
         }
         let settled = matches!(&answer, Ok(Reading { found: Found::Value(_), .. }));
         if answer.is_ok() {
@@ -280,7 +324,7 @@ impl Driver {
         };
         let again = again.map(|wait| now + wait);
         layer.due = layer.due.into_iter().chain(again).min();
-        Update::Read(layer.id, answer)
+        Some(Update::Read(layer.id, answer))
     }
 }
 

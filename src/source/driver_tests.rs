@@ -255,3 +255,45 @@ fn every_layer_that_cannot_be_opened_is_complained_of() {
     assert_eq!(failure.complaints.len(), 2);
     assert_eq!(failure.complaints[1].message, "source `app`: `file:/x?wrong`: there is no option `wrong`");
 }
+
+/// Whoever never closes is waited for once, so long, and then read at once.
+#[test]
+fn a_writer_that_never_closes_is_read_all_the_same() {
+    use std::io::Write as _;
+    let (_dir, at) = dir();
+    let file = at.join("a.txt");
+    fs::write(&file, "0").unwrap();
+    let mut run = Loop::new(&[format!("file:{}", file.display())], true);
+    let began = Instant::now();
+    let mut writer = fs::File::create(&file).unwrap();
+    writer.write_all(b"1").unwrap();
+    run.until("\"1\"");
+    assert!(began.elapsed() >= super::super::writers::PATIENCE, "{:?}", began.elapsed());
+    let again = Instant::now();
+    writer.write_all(b"2").unwrap();
+    run.until("\"12\"");
+    assert!(again.elapsed() < Duration::from_secs(3), "{:?}", again.elapsed());
+    drop(writer);
+    run.settle();
+    assert_eq!(run.driver.next_due(), None, "at rest only events wake");
+}
+
+#[test]
+fn what_is_polled_is_not_read_between_truncating_and_writing() {
+    use std::io::Write as _;
+    let (_dir, at) = dir();
+    let file = at.join("a.txt");
+    fs::write(&file, "0").unwrap();
+    let mut run = Loop::new(&["env:NOTHING_".to_owned(), format!("file:{}", file.display())], true);
+    run.driver.watcher = Some(Watcher::given_out());
+    run.driver.begun = 0;
+    let read = run.driver.read_all(Instant::now());
+    run.take(read);
+    let mut writer = fs::File::create(&file).unwrap();
+    let due = run.driver.next_due().unwrap();
+    assert!(run.driver.due(due).is_empty(), "the look that finds it empty");
+    assert!(run.driver.next_due().unwrap() > due);
+    writer.write_all(b"1").unwrap();
+    drop(writer);
+    run.until("\"1\"");
+}

@@ -3,7 +3,7 @@
 use super::file::{self, Content};
 use super::kind::{self, Facts, Takes};
 use super::uri::Uri;
-use super::{Found, Local, Reading, SourceError, Watch};
+use super::{Found, Local, Reading, SourceError, Trace, Watch};
 use crate::error::Complaint;
 use crate::value::{Builder, Value};
 use std::collections::BTreeSet;
@@ -118,7 +118,7 @@ impl Env {
                 return Err(SourceError::on_change(format!("choose between `{target}` and `{name}`: both are set"))
                     .hint("unset one of them"));
             }
-            let content = file::read_whole(Path::new(&path)).map_err(|error| {
+            let content = file::read_whole(Path::new(&path), &mut Trace::default()).map_err(|error| {
                 SourceError::later(format!("read {path}, which `{name}` names: {error}"))
                     .hint(format!("mount the file, or unset `{name}`"))
             })?;

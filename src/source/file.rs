@@ -3,14 +3,15 @@
 use super::format::Format;
 use super::kind::{self, Facts, Takes};
 use super::uri::Uri;
-use super::{Found, Local, Reading, SourceError, Watch, places, tree};
+use super::{Found, Local, Reading, SourceError, Trace, Watch, places, tree};
 use crate::error::{Complaint, reason};
 use crate::value::Value;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The largest file that is read, bytes: as much as a Kubernetes Secret can hold.
 pub const MAX_FILE: u64 = 1 << 20;
@@ -40,6 +41,7 @@ pub(super) fn open(uri: &Uri) -> Result<Box<dyn Local>, Complaint> {
         directory: uri.scheme == "dir" || uri.path.ends_with('/'),
         how: How { raw: uri.option("raw").is_some(), format: kind::format(uri) },
         directories: Vec::new(),
+        trace: None,
     }))
 }
 
@@ -59,15 +61,18 @@ struct Files {
     how: How,
     /// Where a change of what was read last would show.
     directories: Vec<PathBuf>,
+    trace: Option<Trace>,
 }
 
 impl Local for Files {
     fn read(&mut self) -> Result<Reading, SourceError> {
         self.directories = places::of(&self.path);
+        self.trace = None;
         let shown = self.path.display();
         match std::fs::metadata(&self.path) {
             Ok(metadata) if metadata.is_dir() => {
-                let read = tree::read(&self.path, self.how, &mut self.directories);
+                let trace = self.trace.insert(Trace::default());
+                let read = tree::read(&self.path, self.how, &mut self.directories, trace);
                 self.directories.sort();
                 self.directories.dedup();
                 read
@@ -78,10 +83,13 @@ impl Local for Files {
             }
             Ok(_) => {
                 let format = self.how.format.unwrap_or_else(|| Format::of_path(&self.path));
-                let whole = match read_whole(&self.path) {
-                    Err(error) if error.is_absent() => return Ok(self.missing()),
-                    whole => whole.map_err(|error| error.of(&self.path))?,
-                };
+                let mut trace = Trace::default();
+                let read = read_whole(&self.path, &mut trace);
+                if read.as_ref().is_err_and(Unreadable::is_absent) {
+                    return Ok(self.missing());
+                }
+                self.trace = Some(trace);
+                let whole = read.map_err(|error| error.of(&self.path))?;
                 let secret = is_secret(&self.path, &whole);
                 let value = parse(&self.path, whole, How { format: Some(format), ..self.how })?;
                 Ok(Reading { found: Found::Value(value), secret, warnings: Vec::new() })
@@ -93,6 +101,18 @@ impl Local for Files {
 
     fn watch(&self) -> Watch {
         Watch::Directories(self.directories.clone())
+    }
+
+    fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
+    fn depends_on(&self, file: &Path) -> bool {
+        match std::fs::canonicalize(&self.path) {
+            Ok(path) if path.is_dir() => file.file_name().is_some_and(|name| !tree::is_left_out(name)),
+            Ok(path) => path == file,
+            Err(_) => false,
+        }
     }
 }
 
@@ -169,6 +189,8 @@ pub(super) enum Unreadable {
     /// A pipe, a device…
     Irregular,
     TooLarge,
+    /// Whoever writes it did not pause for a moment.
+    Changing,
 }
 
 impl Unreadable {
@@ -182,7 +204,7 @@ impl Unreadable {
         match self {
             Unreadable::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => SourceError::later(message)
                 .hint(format!("proem runs as uid {}: let it read the file", nix::unistd::geteuid())),
-            Unreadable::Io(_) => SourceError::later(message),
+            Unreadable::Io(_) | Unreadable::Changing => SourceError::later(message),
             Unreadable::Irregular | Unreadable::TooLarge => SourceError::on_change(message),
         }
     }
@@ -194,12 +216,28 @@ impl fmt::Display for Unreadable {
             Unreadable::Io(error) => f.write_str(&reason(error)),
             Unreadable::Irregular => f.write_str("it is not a regular file"),
             Unreadable::TooLarge => write!(f, "it is larger than {} MiB", MAX_FILE >> 20),
+            Unreadable::Changing => f.write_str("it changed while it was read"),
         }
     }
 }
 
-/// Reads a regular file of at most [`MAX_FILE`] bytes.
-pub(super) fn read_whole(path: &Path) -> Result<Whole, Unreadable> {
+/// How often a file that changes while it is read is read again.
+const ATTEMPTS: usize = 5;
+
+/// Reads a regular file of at most [`MAX_FILE`] bytes; `trace` gets what it was. A name that leads to another file by the
+/// end does no harm: the one that was read was whole.
+pub(super) fn read_whole(path: &Path, trace: &mut Trace) -> Result<Whole, Unreadable> {
+    for _ in 0..ATTEMPTS {
+        if let Some(whole) = read_once(path, trace)? {
+            return Ok(whole);
+        }
+    }
+    trace.add_torn();
+    Err(Unreadable::Changing)
+}
+
+/// `None`: it changed meanwhile.
+fn read_once(path: &Path, trace: &mut Trace) -> Result<Option<Whole>, Unreadable> {
     // O_NONBLOCK: opening a pipe must not wait for a writer.
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(Unreadable::Io)?;
     let metadata = file.metadata().map_err(Unreadable::Io)?;
@@ -214,9 +252,20 @@ pub(super) fn read_whole(path: &Path) -> Result<Whole, Unreadable> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(Unreadable::TooLarge);
     }
+    let stamp = |of: &Metadata| (of.dev(), of.ino(), of.size(), (of.mtime(), of.mtime_nsec()), changed(of));
+    if stamp(&metadata) != stamp(&file.metadata().map_err(Unreadable::Io)?) {
+        return Ok(None);
+    }
+    trace.add(stamp(&metadata), changed(&metadata), bytes.is_empty());
     bytes.shrink_to_fit();
     // No bit of 0o077 is set.
-    Ok(Whole { bytes, private: metadata.mode().trailing_zeros() >= 6 })
+    Ok(Some(Whole { bytes, private: metadata.mode().trailing_zeros() >= 6 }))
+}
+
+/// The time that nobody can set. Before 1970 is long ago, too.
+fn changed(of: &Metadata) -> SystemTime {
+    let nanos = Duration::from_nanos(of.ctime_nsec().unsigned_abs());
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(of.ctime()).unwrap_or(0)) + nanos
 }
 
 /// Not there, in either of the kernel's words for it.

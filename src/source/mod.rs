@@ -20,6 +20,7 @@ mod places;
 mod runtime;
 pub(crate) mod sampler;
 pub mod secrets;
+mod steady;
 #[cfg(any(feature = "consul", feature = "vault"))]
 mod store;
 pub mod threads;
@@ -28,10 +29,13 @@ pub mod uri;
 #[cfg(feature = "vault")]
 pub mod vault;
 mod watcher;
+mod writers;
 
 use crate::value::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use steady::Trace;
 
 /// One complete answer of one layer.
 #[derive(Debug, Clone)]
@@ -109,6 +113,14 @@ pub trait Local: Send {
     fn read(&mut self) -> Result<Reading, SourceError>;
     /// What tells of a change. Asked after each `read`, because links may lead elsewhere now.
     fn watch(&self) -> Watch;
+    /// What the files of the last `read` were; `None`: it read none, or cannot meet one that is being written.
+    fn trace(&self) -> Option<&Trace> {
+        None
+    }
+    /// Whether a reading would depend on this file, which is in a watched directory.
+    fn depends_on(&self, _file: &Path) -> bool {
+        true
+    }
 }
 
 /// What one round of a remote source's watch brought.

@@ -1,5 +1,6 @@
 //! Where a change of what a path leads to would show: the directories to watch.
 
+use crate::os::mounts;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -10,7 +11,7 @@ const MAX_LINKS: usize = 40;
 /// The directories in which an event can change what `path` (absolute) leads to:
 /// the one that holds the file, and each that holds a symbolic link on the way (Kubernetes swaps `..data`, deployments
 /// swap `current`). A path that leads to a directory ends with that directory itself; one that leads nowhere (yet) with the deepest
-/// directory that is there.
+/// directory that is there. A file that is a mount of its own is there, too.
 pub(super) fn of(path: &Path) -> Vec<PathBuf> {
     let mut places = Vec::new();
     let mut at = PathBuf::from("/");
@@ -42,6 +43,10 @@ pub(super) fn of(path: &Path) -> Vec<PathBuf> {
         } else if metadata.is_dir() {
             at = next;
         } else {
+            // A file that is mounted by itself changes in the directory that it comes from, which is not this one.
+            if mounts::is_mount(&next) {
+                add(&mut places, next);
+            }
             break;
         }
     }

@@ -4,8 +4,10 @@
 //! and everything is read inside what it led to, so that a reading never mixes two versions.
 
 use super::file::{self, How, is_absent};
-use super::{Found, Reading, SourceError, places};
+use super::{Found, Reading, SourceError, Trace, places};
+use crate::os::mounts;
 use crate::value::{Builder, Value};
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,14 +21,20 @@ const MAX_LEVELS: usize = 32;
 /// How often a tree that is swapped while it is read is read again.
 const ATTEMPTS: usize = 5;
 
-/// Reads the directory `root`. `directories` gets those to watch, also when reading fails.
-pub(super) fn read(root: &Path, how: How, directories: &mut Vec<PathBuf>) -> Result<Reading, SourceError> {
+/// Reads the directory `root`. `directories` gets those to watch, also when reading fails, and `trace` what its files were.
+pub(super) fn read(
+    root: &Path,
+    how: How,
+    directories: &mut Vec<PathBuf>,
+    trace: &mut Trace,
+) -> Result<Reading, SourceError> {
     let mut attempt = 1;
     loop {
         let swapped = fs::read_link(root.join("..data")).ok();
         let mut walk = Walk { how, swapped: false, files: 0, bytes: 0, reading: Gathered::default() };
         let result = walk.root(root, swapped.as_deref());
         directories.append(&mut walk.reading.directories);
+        *trace = std::mem::take(&mut walk.reading.trace);
         let again = walk.swapped || swapped != fs::read_link(root.join("..data")).ok();
         if again && attempt < ATTEMPTS {
             attempt += 1;
@@ -49,6 +57,7 @@ struct Gathered {
     secret: bool,
     warnings: Vec<String>,
     directories: Vec<PathBuf>,
+    trace: Trace,
 }
 
 struct Walk {
@@ -105,8 +114,7 @@ impl Walk {
             self.reading.warnings.push(format!("{} is left out: its name is not UTF-8", path.display()));
             return Ok(());
         };
-        // Hidden files, `..data` and its versions; and what every ext4 volume has, readable by root only.
-        if name.starts_with('.') || name == "lost+found" {
+        if is_left_out(OsStr::new(&name)) {
             return Ok(());
         }
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
@@ -125,6 +133,10 @@ impl Walk {
         let result = if metadata.is_dir() {
             self.directory(&path, keys)
         } else if metadata.is_file() {
+            if mounts::is_mount(&path) {
+                // It changes in the directory that it comes from.
+                self.reading.directories.push(path.clone());
+            }
             self.file(&path, keys)
         } else {
             self.reading.warnings.push(format!("{} is left out: it is not a regular file", path.display()));
@@ -135,7 +147,7 @@ impl Walk {
     }
 
     fn file(&mut self, path: &Path, keys: &[String]) -> Result<(), SourceError> {
-        let whole = match file::read_whole(path) {
+        let whole = match file::read_whole(path, &mut self.reading.trace) {
             Ok(whole) => whole,
             Err(error) if error.is_absent() => {
                 self.gone(path);
@@ -165,6 +177,11 @@ impl Walk {
     }
 }
 
+/// Hidden files, `..data` and its versions; and what every ext4 volume has, readable by root only.
+pub(super) fn is_left_out(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || name == "lost+found"
+}
+
 fn entries(path: &Path) -> Result<Vec<DirEntry>, SourceError> {
     let mut entries = fs::read_dir(path)
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
@@ -185,7 +202,9 @@ mod tests {
     const HOW: How = How { raw: false, format: None };
 
     fn show(root: &Path) -> String {
-        let Found::Value(value) = read(root, HOW, &mut Vec::new()).unwrap().found else { panic!() };
+        let Found::Value(value) = read(root, HOW, &mut Vec::new(), &mut Trace::default()).unwrap().found else {
+            panic!()
+        };
         serde_json::to_string(&value).unwrap()
     }
 
@@ -219,7 +238,7 @@ mod tests {
         fs::write(root.join(".hidden"), "x").unwrap();
         symlink("nowhere", root.join("dangling")).unwrap();
         assert_eq!(show(root), r#"{"app.properties":"a=1","db":{"password":"pw"}}"#);
-        let raw = read(root, How { raw: true, format: None }, &mut Vec::new()).unwrap();
+        let raw = read(root, How { raw: true, format: None }, &mut Vec::new(), &mut Trace::default()).unwrap();
         let Found::Value(raw) = raw.found else { panic!() };
         assert_eq!(raw.get_from_path("db.password"), Some(&Value::from("pw\n")));
     }
@@ -253,7 +272,7 @@ mod tests {
         });
         let mut readings = 0;
         while !writer.is_finished() || readings == 0 {
-            let Ok(reading) = read(&root, HOW, &mut Vec::new()) else { continue };
+            let Ok(reading) = read(&root, HOW, &mut Vec::new(), &mut Trace::default()) else { continue };
             let Found::Value(value) = reading.found else { panic!() };
             let of = |key| value.get_from_path(key).cloned().unwrap();
             assert!(of("a") == of("b") && of("b") == of("c"));
@@ -266,7 +285,7 @@ mod tests {
     fn circles_and_too_many_files_end() {
         let dir = tempfile::tempdir().unwrap();
         symlink(".", dir.path().join("again")).unwrap();
-        let error = read(dir.path(), HOW, &mut Vec::new()).unwrap_err();
+        let error = read(dir.path(), HOW, &mut Vec::new(), &mut Trace::default()).unwrap_err();
         assert!(error.message.contains("nested deeper than 32"), "{}", error.message);
     }
 
@@ -279,7 +298,7 @@ mod tests {
         fs::write(root.join("else/x"), "1").unwrap();
         symlink("../else/x", root.join("tree/x")).unwrap();
         let mut directories = Vec::new();
-        read(&root.join("tree"), HOW, &mut directories).unwrap();
+        read(&root.join("tree"), HOW, &mut directories, &mut Trace::default()).unwrap();
         for expected in ["tree", "tree/sub", "else"] {
             assert!(directories.contains(&root.join(expected)), "{expected}: {directories:?}");
         }

@@ -6,6 +6,7 @@
 //! kernel. Such a directory is polled, and that is said once.
 
 use super::threads;
+use super::writers::Writers;
 use nix::sys::statfs::statfs;
 use notify::event::{AccessKind, AccessMode, Event, EventKind, MetadataKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -46,6 +47,7 @@ struct Touched {
     all: bool,
     /// When something happened last.
     last: Option<Instant>,
+    writers: Writers,
 }
 
 /// Beyond this many different paths it is cheaper to look everywhere than to remember them.
@@ -120,8 +122,14 @@ impl Watcher {
     /// Where something happened since the last call; `None`: anywhere.
     pub(super) fn touched(&self) -> Option<BTreeSet<PathBuf>> {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        let Touched { paths, all, .. } = std::mem::take(&mut *touched);
-        if all { None } else { Some(paths) }
+        touched.last = None;
+        let paths = std::mem::take(&mut touched.paths);
+        if std::mem::take(&mut touched.all) { None } else { Some(paths) }
+    }
+
+    /// Until when those of these files are waited for that somebody is writing; `None`: nobody is.
+    pub(super) fn written_until(&self, now: Instant, of: impl Fn(&Path) -> bool) -> Option<Instant> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).writers.until(now, of)
     }
 
     /// When something happened last, if anything did since [`Watcher::touched`] was called.
@@ -204,11 +212,16 @@ fn note(touched: &Mutex<Touched>, event: notify::Result<Event>) -> bool {
     let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
     let pending = touched.all || !touched.paths.is_empty();
     match event {
-        Ok(event) if event.need_rescan() => touched.all = true,
-        Ok(event) if is_change(event.kind) => touched.paths.extend(event.paths),
-        Ok(_) => return false,
+        Ok(event) if !event.need_rescan() && is_change(event.kind) => {
+            touched.writers.note(&event, Instant::now());
+            touched.paths.extend(event.paths);
+        }
+        Ok(event) if !event.need_rescan() => return false,
         // Events may be lost: look everywhere.
-        Err(_) => touched.all = true,
+        Ok(_) | Err(_) => {
+            touched.writers.forget();
+            touched.all = true;
+        }
     }
     if touched.paths.len() > MANY {
         touched.paths.clear();

@@ -1,7 +1,7 @@
 //! The worker's end of the link to init. Without init (`exec`, `render`) nobody is told.
 
 use crate::error::Failure;
-use crate::link::{self, ToInit, ToWorker};
+use crate::link::{self, Refused, ToInit, ToWorker};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -29,6 +29,8 @@ pub struct Welcome {
     pub held: Vec<String>,
     /// Fingerprints of what init knows of the processes.
     pub specs: std::collections::BTreeMap<String, u64>,
+    /// What of the groups' content was refused.
+    pub refused: Vec<(String, Refused)>,
     /// Everything was published by those before; only probes are wanted.
     pub probes: bool,
 }
@@ -86,8 +88,9 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, allowed, owed, held, specs, probes } => {
-                Some((Welcome { started, allowed, owed, held, specs: specs.into_iter().collect(), probes }, reader))
+            ToWorker::Welcome { started, allowed, owed, held, specs, refused, probes } => {
+                let specs = specs.into_iter().collect();
+                Some((Welcome { started, allowed, owed, held, specs, refused, probes }, reader))
             }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }

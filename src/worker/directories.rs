@@ -1,6 +1,6 @@
 //! `[dir]`: directories that are there before anything is published in them, and before a process starts that needs them.
 
-use super::publishing::{owner_ids, user_of};
+use super::owners::{owner_ids, user_of};
 use super::{Mode, Worker};
 use crate::error::Failure;
 use crate::publish::make_directory;
@@ -24,17 +24,18 @@ impl Worker<'_> {
         let plan = Rc::clone(&self.plan);
         self.looked_at.clear();
         for directory in &plan.dirs {
-            let stated = match directory.owner.as_ref().map(owner_ids).transpose() {
+            let stated = match directory.owner.as_ref().map(|owner| owner_ids(owner, &self.accounts)).transpose() {
                 Err(_) if when == When::First && !self.starts.is_over() => Ok(None),
                 other => other.map_err(|complaint| complaint.exit(crate::exit::Exit::CANNOT_WRITE)),
             };
-            let default_owner = || user_of(plan.processes.iter().find(|process| process.name == "main")?);
+            let main = plan.processes.iter().find(|process| process.name == "main");
+            let default_owner = main.and_then(|main| user_of(main, &self.accounts));
             let made = stated.and_then(|stated| {
                 if self.mode == Mode::DryRun {
-                    self.looked_at.push(preview_directory(directory, stated, default_owner())?);
+                    self.looked_at.push(preview_directory(directory, stated, default_owner)?);
                     return Ok(());
                 }
-                Ok(make_directory(directory, stated, default_owner())?)
+                Ok(make_directory(directory, stated, default_owner)?)
             });
             match made {
                 Ok(()) => {}

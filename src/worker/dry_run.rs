@@ -1,10 +1,11 @@
 //! A dry run: the loop as for `render`, but what it would do is noted instead of done.
 
-use super::publishing::{Problem, owner_ids};
+use super::owners::owner_ids;
+use super::publishing::Problem;
 use super::reveal::{Line, Reveal, lines};
 use super::{Ended, Mode, Surroundings, Worker};
 use crate::config::plan::{
-    CheckPlan, NeighbourPlan, Plan, PostPlan, ReloadPlan, SourcePlan, TargetPlan, VerifyPlan, VerifyWhat,
+    CheckPlan, NeighbourPlan, OwnerPlan, Plan, PostPlan, ReloadPlan, SourcePlan, TargetPlan, VerifyPlan, VerifyWhat,
 };
 use crate::os::environ;
 use crate::publish::preview::{Action, Attributes, DirPreview, Left, Preview, Shown, left_behind, preview};
@@ -89,8 +90,14 @@ impl Worker<'_> {
     /// Notes what publishing a group would do.
     pub(super) fn look(&mut self, plan: &Plan, index: usize, rendered: Vec<Rendered<'_>>) -> Result<(), Problem> {
         let group = &plan.groups[index];
-        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner_ids, present: Present::Stays };
+        let contents: Vec<(PathBuf, Vec<u8>)> = rendered.iter().filter_map(accounts).collect();
+        let owner = |owner: &OwnerPlan| owner_ids(owner, &self.accounts);
+        let places = Places { state_dir: plan.state_dir.as_deref(), owner: &owner, present: Present::Stays };
         let previews = preview(group, rendered, self.default_owner(group), &places).map_err(Problem::Write)?;
+        // The groups after this one may belong to users that it declares.
+        for (path, content) in contents {
+            self.accounts.assume(&path, &content);
+        }
         let reveals = previews.iter().enumerate().map(|(at, preview)| self.reveal(index, at, preview)).collect();
         self.looks.insert(index, Look { previews, reveals });
         self.right(index);
@@ -238,6 +245,16 @@ impl Worker<'_> {
         let groups = looks.into_iter().map(report).filter(|group| !group.targets.is_empty() || group.left.is_some());
         let groups = groups.collect();
         Report { directories: std::mem::take(&mut self.looked_at), groups }
+    }
+}
+
+/// Of what is rendered: a file that may declare users or groups.
+fn accounts(rendered: &Rendered<'_>) -> Option<(PathBuf, Vec<u8>)> {
+    match &rendered.template.to {
+        TargetPlan::File(path) if path.ends_with("passwd") || path.ends_with("group") => {
+            Some((path.clone(), rendered.content.clone()))
+        }
+        _ => None,
     }
 }
 

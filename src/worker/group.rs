@@ -1,12 +1,13 @@
 //! What the worker knows of one group while it runs.
 
+use super::refusals::{Digest, Refusals};
 use super::schedule::Schedule;
 use super::seen::{Contents, Seen};
 use super::verifying::Verify;
 use crate::config::plan::GroupPlan;
 use crate::error::Complaint;
 use crate::publish::{Committed, Fingerprint, Staged};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,12 +25,8 @@ pub struct Group {
     pub job: Job,
     /// Published (or found equal) since this worker began.
     pub done: bool,
-    /// Content that a check refused: not tried again until an input changes it.
-    pub refused: Option<Fingerprint>,
-    /// What would change, and to what, if content were published again that a verify refused.
-    pub unwanted: Option<BTreeMap<PathBuf, Option<Fingerprint>>>,
-    /// Groups that were in place unverified when a verify refused this one: it may have been for their content.
-    pub beside: BTreeSet<usize>,
+    /// Content that was refused: not tried again until an input changes it.
+    pub refusals: Refusals,
     /// What its files are, as far as others are concerned.
     pub files: Files,
     /// init was asked to hold its processes.
@@ -46,10 +43,14 @@ pub struct Group {
     pub committed: Option<Committed>,
     /// What follows when its reload is done.
     pub then: Then,
+    /// Not accepted, and not taken back yet: that failed, and is tried again.
+    pub unfinished: Option<Unfinished>,
     /// That a reload is owed was written to disk.
     pub remembered: bool,
     /// When this worker last published it.
     pub published: Option<Instant>,
+    /// An environment that changed then, and waits for the files of the same change.
+    pub waits: Option<Instant>,
     /// Why what was rendered last is not in place.
     pub trouble: Option<Complaint>,
 }
@@ -58,13 +59,24 @@ pub struct Group {
 #[derive(Debug, Clone, Copy)]
 pub struct What {
     /// Of the new contents, where a check may refuse them.
-    pub fingerprint: Option<Fingerprint>,
+    pub digest: Option<Digest>,
     /// A content differs; otherwise only modes or owners are repaired, and nobody is told.
     pub content: bool,
     /// More than one file's content differs.
     pub several: bool,
     /// Its reload was owed before, for an older publish.
     pub owed_before: bool,
+}
+
+/// A publish that is to be taken back.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What is in place of it, and how to undo that.
+    pub committed: Box<Committed>,
+    /// What it was about.
+    pub what: What,
+    /// What the group's files were before it, and are again afterwards.
+    pub before: Files,
 }
 
 /// What follows a publish that was told.
@@ -117,9 +129,7 @@ impl Group {
             schedule: Schedule::new(plan.settle, plan.settle_max, plan.throttle),
             job: Job::Idle,
             done: false,
-            refused: None,
-            unwanted: None,
-            beside: BTreeSet::new(),
+            refusals: Refusals::default(),
             files: Files::Whole,
             held: false,
             changed: Vec::new(),
@@ -128,8 +138,10 @@ impl Group {
             made: Vec::new(),
             committed: None,
             then: Then::Done,
+            unfinished: None,
             remembered: false,
             published: None,
+            waits: None,
             trouble: None,
         }
     }

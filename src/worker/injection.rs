@@ -166,6 +166,7 @@ impl Worker<'_> {
     pub(super) fn publish_environment(&mut self, index: usize, process: &str, now: Instant) -> Result<(), Problem> {
         let plan = std::rc::Rc::clone(&self.plan);
         let Some(process) = plan.processes.iter().find(|plan| plan.name == process) else { return Ok(()) };
+        self.groups[index].waits = None;
         let group = &self.groups[index];
         let injected = values(&group.uses, &self.sources, &self.layers)
             .and_then(|values| inject(process, &self.engine, group.templates.start, &values))
@@ -179,6 +180,13 @@ impl Worker<'_> {
         match self.specs.get(&process.name) {
             // With `--once` no change counts, not even one that a worker's death brings to light.
             Some(known) if *known == spec.fingerprint() || !self.mode.watches() => {}
+            // It is told neither to init nor to the process: what ends meanwhile starts on what was checked.
+            Some(_) if self.files_behind(index).is_some() => {
+                let group = &mut self.groups[index];
+                group.waits = Some(now);
+                group.schedule.rest();
+                return Ok(());
+            }
             Some(_) => {
                 // Owed first: should this worker die in between, the worst that follows is one restart too many.
                 self.owe(index, plan.groups[index].splay);

@@ -5,7 +5,7 @@ use super::Worker;
 use super::directories::When;
 use super::group::Files;
 use super::injection::Injected;
-use super::publishing::owner_ids;
+use super::owners::owner_ids;
 use crate::config::plan::{DirPlan, Plan, ProcessPlan};
 use crate::error::Failure;
 use crate::link::ToInit;
@@ -52,7 +52,8 @@ impl Worker<'_> {
     /// published; then nobody starts before all is.
     fn are_users_known(&self) -> bool {
         let user = |process: &ProcessPlan| process.user.as_deref().is_none_or(|user| lookup(user).is_ok());
-        let owner = |directory: &DirPlan| directory.owner.as_ref().is_none_or(|owner| owner_ids(owner).is_ok());
+        let owner =
+            |directory: &DirPlan| directory.owner.as_ref().is_none_or(|owner| owner_ids(owner, &self.accounts).is_ok());
         self.plan.processes.iter().all(user) && self.plan.dirs.iter().all(owner)
     }
 

@@ -7,7 +7,11 @@
 //! The same loop serves `exec` and `render`, which have no init: there [`Control`] goes nowhere.
 
 mod audience;
+mod checking;
+mod commands;
+mod committing;
 pub mod control;
+mod debts;
 mod directories;
 pub mod dry_run;
 pub mod event;
@@ -19,13 +23,16 @@ mod launch;
 mod metrics;
 mod neighbour;
 pub mod owed;
+mod owners;
 mod post;
 pub mod probing;
 mod pruning;
 mod publishing;
 mod quiet;
+pub mod refusals;
 pub mod relations;
 pub mod reload;
+pub mod reloading;
 pub mod retry;
 pub mod reveal;
 pub mod schedule;
@@ -38,6 +45,7 @@ mod status;
 mod succession;
 mod templates;
 mod threads;
+mod together;
 mod touch;
 mod tries;
 mod turns;
@@ -47,6 +55,7 @@ mod verifying;
 use crate::config::plan::{Plan, SourcePlan};
 use crate::control::server::Server;
 use crate::error::{Complaint, Failure};
+use crate::os::passwd::Accounts;
 use crate::publish::Made;
 use crate::publish::preview::DirPreview;
 use crate::source::driver::Driver;
@@ -134,6 +143,8 @@ pub struct Worker<'p> {
     surroundings: Surroundings,
     /// Variables that commands do not get.
     hidden: Vec<OsString>,
+    /// Who owners are; a dry run knows those that it would declare.
+    accounts: Accounts,
     engine: Engine,
     sources: Vec<SourcePlan>,
     layers: Layers,

@@ -1,33 +1,28 @@
 //! Reloads that are owed: told once per process, retried with backoff until done or overtaken.
+//!
+//! Pure: the ledger. What is written into it is in [`super::debts`], what is done of it in [`super::reloading`].
 
-use super::group::{Files, Then};
-use super::relations::{concerns, content};
 use super::reload::{self, Due};
 use super::retry::Retry;
-use super::{Event, Worker, neighbour, post, touch};
 use crate::config::plan::ReloadPlan;
-use crate::error::{Complaint, Failure};
-use crate::exit::Exit;
-use crate::link::{Outcome, ReloadAction, ToInit};
-use crate::publish::command::{self, CommandPlan, CommandResult, Ending};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is owed, and what of it is being done.
 #[derive(Debug, Default)]
 pub struct Owed {
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// Counts publishes, so that a reload which began before one does not pay for it.
-    publishes: u64,
-    current: Option<Current>,
+    pub(super) publishes: u64,
+    pub(super) current: Option<Current>,
     /// When it was last looked for what is due.
     looked: Option<Instant>,
 }
 
 /// One reload that a group owes.
 #[derive(Debug)]
-struct Entry {
-    group: usize,
-    reload: ReloadPlan,
+pub(super) struct Entry {
+    pub(super) group: usize,
+    pub(super) reload: ReloadPlan,
     /// The newest publish that it is owed for.
     publish: u64,
     /// After a failure.
@@ -38,11 +33,11 @@ struct Entry {
 
 /// The reload being done.
 #[derive(Debug)]
-struct Current {
-    id: u64,
-    due: Due,
+pub(super) struct Current {
+    pub(super) id: u64,
+    pub(super) due: Due,
     /// It tells of the publishes up to here.
-    publishes: u64,
+    pub(super) publishes: u64,
 }
 
 impl Owed {
@@ -69,7 +64,7 @@ impl Owed {
 
     /// The group was published: its reloads are owed, and what failed before is overtaken. Heavy ones that were not owed
     /// already wait until `after`.
-    fn add<'a>(
+    pub(super) fn add<'a>(
         &mut self,
         group: usize,
         reloads: impl IntoIterator<Item = &'a ReloadPlan>,
@@ -99,7 +94,7 @@ impl Owed {
     }
 
     /// Waits that are over are none any more.
-    fn elapse(&mut self, now: Instant) {
+    pub(super) fn elapse(&mut self, now: Instant) {
         self.looked = Some(now);
         for entry in &mut self.entries {
             entry.after.take_if(|after| *after <= now);
@@ -118,7 +113,7 @@ impl Owed {
 
     /// What can be done now: not what is paused after a failure, nor what a paused command of the same group prepares,
     /// nor what waits for its share of `splay`.
-    fn ready(&self, now: Instant) -> impl Iterator<Item = &Entry> {
+    pub(super) fn ready(&self, now: Instant) -> impl Iterator<Item = &Entry> {
         let paused = move |entry: &Entry| entry.retry.is_some_and(|retry| now < retry.at);
         self.entries.iter().filter(move |entry| {
             !self.is_splayed(entry)
@@ -130,7 +125,7 @@ impl Owed {
     }
 
     /// `done` is done for the publishes up to `publishes`: the groups that owe nothing any more.
-    fn pay(&mut self, done: &Due, publishes: u64) -> Vec<usize> {
+    pub(super) fn pay(&mut self, done: &Due, publishes: u64) -> Vec<usize> {
         self.entries.retain(|entry| {
             let paid = done.groups.contains(&entry.group) && reload::pays(&done.reload, &entry.reload);
             !paid || entry.publish > publishes
@@ -138,7 +133,7 @@ impl Owed {
         done.groups.iter().copied().filter(|group| !self.owes(*group)).collect()
     }
 
-    fn fail(&mut self, due: &Due, now: Instant) {
+    pub(super) fn fail(&mut self, due: &Due, now: Instant) {
         for entry in &mut self.entries {
             if due.groups.contains(&entry.group) && reload::pays(&due.reload, &entry.reload) {
                 entry.retry = Some(Retry::after(entry.retry, now));
@@ -147,298 +142,10 @@ impl Owed {
     }
 }
 
-impl Worker<'_> {
-    /// A group's files change: its reloads are owed, restarts after a random part of `splay`. init remembers that, should
-    /// this worker die.
-    pub(super) fn owe(&mut self, group: usize, splay: Duration) {
-        let plan = &self.plan.groups[group];
-        let delay = || reload::delay(splay, crate::source::backoff::random());
-        let after = || (!splay.is_zero()).then(|| Instant::now() + delay());
-        self.owed.add(group, plan.reloads(), after);
-        if !plan.reloads().is_empty() {
-            self.control.tell(&ToInit::Owe(plan.name.clone()));
-        }
-    }
-
-    /// A reload was owed when an earlier container ended. What runs in this one reads the new files anyway; what is
-    /// told to others is not done by that.
-    pub(super) fn owe_from_before(&mut self, group: usize) {
-        let reloads = self.plan.groups[group].reloads();
-        self.owed.add(group, reloads.iter().filter(|reload| reload.is_for_others()), || None);
-        if !self.owed.owes(group) {
-            self.forgive(group);
-        }
-    }
-
-    /// What an earlier container owed is void.
-    pub(super) fn forgive(&mut self, group: usize) {
-        self.groups[group].remembered = false;
-        crate::publish::forget_owed(&self.plan.groups[group], self.plan.state_dir.as_deref());
-    }
-
-    /// The group's files are the old ones again: nobody needs to be told.
-    pub(super) fn disown(&mut self, group: usize) {
-        self.owed.entries.retain(|entry| entry.group != group);
-        self.settled(group);
-    }
-
-    /// What the group owed is done. Where it is to be verified, what was kept stays until then.
-    fn told(&mut self, group: usize, now: Instant) {
-        if self.groups[group].then == Then::Verify {
-            self.verify(group, now);
-            self.control.tell(&ToInit::Paid(self.plan.groups[group].name.clone()));
-            self.groups[group].changed.clear();
-        } else {
-            self.settled(group);
-        }
-    }
-
-    /// Nothing is owed for this group any more: neither init nor the disk need remember it.
-    pub(super) fn settled(&mut self, group: usize) {
-        let plan = &self.plan.groups[group];
-        self.control.tell(&ToInit::Paid(plan.name.clone()));
-        let group = &mut self.groups[group];
-        group.changed.clear();
-        if let Some(committed) = group.committed.take() {
-            committed.finish();
-        }
-        if std::mem::take(&mut group.remembered) {
-            crate::publish::forget_owed(plan, self.plan.state_dir.as_deref());
-        }
-    }
-
-    /// Does what is owed, one after the other, once no group of the batch is still being checked. Nothing is told of a
-    /// group that is neither old nor new, nor to a process that uses one.
-    pub(super) fn reload_due(&mut self, now: Instant) -> Option<Failure> {
-        if self.owed.current.is_some() || self.owed.entries.is_empty() || self.is_checking() {
-            return None;
-        }
-        self.owed.elapse(now);
-        let mixed: Vec<usize> =
-            (0..self.groups.len()).filter(|&index| self.groups[index].files == Files::Mixed).collect();
-        let untouchable = |entry: &Entry| {
-            mixed.contains(&entry.group)
-                || mixed.iter().any(|&index| match &entry.reload {
-                    ReloadPlan::Signal { process, .. } | ReloadPlan::Restart { process } => {
-                        concerns(&self.plan, index).contains(process)
-                    }
-                    ReloadPlan::Exit => true,
-                    other => !other.is_for_others(),
-                })
-        };
-        // While the start goes on, what an earlier container owed waits until all is published.
-        let is_early = |entry: &Entry| self.gate.is_some() && !self.tells(entry.group);
-        let ready = self.owed.ready(now).filter(|entry| !untouchable(entry) && !is_early(entry));
-        let due = reload::merge(ready.map(|entry| (entry.group, entry.reload.clone()))).into_iter().next()?;
-        let id = self.new_id();
-        match &due.reload {
-            ReloadPlan::Signal { process, signal } => self.ask_init(id, process, ReloadAction::Signal(*signal)),
-            ReloadPlan::Restart { process } => self.ask_init(id, process, ReloadAction::Restart),
-            ReloadPlan::Exit => return self.exit(&due),
-            ReloadPlan::Run { command, timeout } => {
-                let changed = self.changed(&due);
-                self.spawn(id, command.clone(), Some(changed.join("\n")), *timeout);
-            }
-            ReloadPlan::Post(plan) => {
-                let plan = plan.clone();
-                self.on_a_thread(id, "post", post::STACK, move || post::send(&plan));
-            }
-            ReloadPlan::Neighbour(plan) => {
-                let (plan, own) = (plan.clone(), self.own());
-                self.on_a_thread(id, "neighbour", neighbour::STACK, move || neighbour::tell(&plan, own));
-            }
-            ReloadPlan::Touch(path) => {
-                let path = path.clone();
-                self.on_a_thread(id, "touch", touch::STACK, move || touch::touch(&path));
-            }
-        }
-        self.owed.current = Some(Current { id, due, publishes: self.owed.publishes });
-        None
-    }
-
-    /// Tells others, once, on a thread of its own, because what they are on may hang; what came of it comes as
-    /// [`Event::Told`].
-    fn on_a_thread(
-        &self,
-        id: u64,
-        name: &'static str,
-        stack: usize,
-        tell: impl FnOnce() -> Result<(), Complaint> + Send + 'static,
-    ) {
-        let feed = self.sender.clone();
-        super::large_thread(name, stack, move || {
-            // The loop is gone: so is the process, in a moment.
-            let _ = feed.send(Event::Told(id, tell()));
-        });
-    }
-
-    /// This process and its init: no neighbours of anybody.
-    fn own(&self) -> neighbour::Own {
-        let number = |pid: u32| i32::try_from(pid).unwrap_or(i32::MAX);
-        let init = self.control.has_init().then(|| number(std::os::unix::process::parent_id()));
-        neighbour::Own { pid: number(std::process::id()), init }
-    }
-
-    fn exit(&mut self, due: &Due) -> Option<Failure> {
-        let is_file = |group: &&usize| self.plan.groups[**group].environment_of.is_none();
-        let key = if due.groups.iter().any(|group| is_file(&group)) { "reload" } else { "on_env_change" };
-        let reason = format!("{} changed, and its `{key}` is `exit`", self.changed(due).join(", "));
-        for group in self.owed.pay(due, self.owed.publishes) {
-            self.settled(group);
-        }
-        if !self.control.has_init() {
-            return Some(Failure::new(Exit::RELOAD, reason));
-        }
-        self.control.tell(&ToInit::Exit { code: Exit::RELOAD.0, reason });
-        None
-    }
-
-    fn ask_init(&mut self, id: u64, process: &str, action: ReloadAction) {
-        self.control.tell(&ToInit::Reload { id, process: process.to_owned(), action });
-    }
-
-    /// The targets that changed since the last reload of these groups; all of them where a former worker published.
-    fn changed(&self, due: &Due) -> Vec<String> {
-        let mut changed: Vec<String> = Vec::new();
-        for &group in &due.groups {
-            let known = &self.groups[group].changed;
-            let targets = if known.is_empty() { content(&self.plan.groups[group]) } else { known.clone() };
-            changed.extend(targets.into_iter().filter(|target| !changed.contains(target)).collect::<Vec<_>>());
-        }
-        changed
-    }
-
-    /// init answered.
-    pub(super) fn reloaded(&mut self, id: u64, outcome: Outcome, now: Instant) {
-        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
-        match outcome {
-            Outcome::Done => self.paid(&current, Some(&describe(&current.due.reload)), now),
-            // It will start on the new files: nothing to tell, nothing owed.
-            Outcome::NotRunning => self.paid(&current, None, now),
-            Outcome::Failed(reason) => {
-                let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&current.due.reload)));
-                self.owe_still(&current.due, complaint, now);
-            }
-        }
-    }
-
-    /// A reload command ended.
-    pub(super) fn reload_command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) {
-        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
-        if result.accepted() {
-            self.paid(&current, Some(&describe(&current.due.reload)), now);
-        } else if let ReloadPlan::Run { command, .. } = &current.due.reload {
-            self.owe_still(&current.due, result.complaint("reload", command), now);
-        }
-    }
-
-    /// Others were told, or not.
-    pub(super) fn told_others(&mut self, id: u64, outcome: Result<(), Complaint>, now: Instant) {
-        let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
-        match outcome {
-            Ok(()) => self.paid(&current, Some(&describe(&current.due.reload)), now),
-            Err(complaint) => self.owe_still(&current.due, complaint, now),
-        }
-    }
-
-    fn paid(&mut self, current: &Current, done: Option<&str>, now: Instant) {
-        if let Some(done) = done {
-            self.counts.reloads += 1;
-            crate::info!("reloaded {done} ({} changed)", self.changed(&current.due).join(", "));
-        }
-        for group in self.owed.pay(&current.due, current.publishes) {
-            self.told(group, now);
-        }
-    }
-
-    fn owe_still(&mut self, due: &Due, complaint: Complaint, now: Instant) {
-        self.counts.reload_failures += 1;
-        self.owed.fail(due, now);
-        for &group in &due.groups {
-            // A publish that has a journal says so itself.
-            let said = self.groups[group].committed.as_ref().is_some_and(crate::publish::Committed::is_journaled);
-            // A container that starts anew starts its processes with what is then.
-            let said = said || self.plan.groups[group].environment_of.is_some();
-            if !said
-                && self.owed.owes(group)
-                && !std::mem::replace(&mut self.groups[group].remembered, true)
-                && let Err(error) =
-                    crate::publish::remember_owed(&self.plan.groups[group], self.plan.state_dir.as_deref())
-            {
-                crate::debug!("the owed reload is not on disk: {}", error.complaint);
-            }
-        }
-        self.complain(&[complaint.hint("it is owed, and tried again until it succeeds")], now);
-    }
-
-    /// Starts a command; its end comes as [`Event::Command`].
-    pub(super) fn spawn(&mut self, id: u64, argv: Vec<String>, changed: Option<String>, timeout: Duration) {
-        let plan = CommandPlan {
-            argv,
-            env: changed.map(|changed| ("PROEM_CHANGED".into(), changed.into())).into_iter().collect(),
-            env_remove: self.hidden.clone(),
-            dir: self.surroundings.directory.clone(),
-            data_limit: self.surroundings.data_limit,
-            timeout,
-            ending: Ending::TermThenKill,
-        };
-        let control = self.control.clone();
-        let running = command::spawn(&plan, &mut |pgid| control.tell(&ToInit::Command(pgid)));
-        if let Some(pgid) = running.group() {
-            self.commands.insert(id, pgid);
-        }
-        let feed = self.sender.clone();
-        super::thread("command", move || {
-            // The loop is gone: so is the process, in a moment.
-            let _ = feed.send(Event::Command(id, running.wait()));
-        });
-    }
-
-    /// Ends commands that still run: TERM, a moment (half of what `linger` leaves us by default), KILL. Nothing is left
-    /// behind.
-    pub(super) fn end_commands(&mut self) {
-        for pgid in self.commands.values() {
-            signal_group(*pgid, libc::SIGTERM);
-        }
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while !self.commands.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
-                Ok(Event::Command(id, _)) => {
-                    self.commands.remove(&id);
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        for pgid in self.commands.values() {
-            signal_group(*pgid, libc::SIGKILL);
-        }
-    }
-}
-
-/// What is told to whom, in words.
-pub fn describe(reload: &ReloadPlan) -> String {
-    match reload {
-        ReloadPlan::Signal { process, signal } => format!("{process} by {}", crate::os::signals::name(*signal)),
-        ReloadPlan::Restart { process } => format!("{process} by restart"),
-        ReloadPlan::Exit => "exit".to_owned(),
-        ReloadPlan::Run { command, .. } => format!("`{}`", command.join(" ")),
-        ReloadPlan::Post(plan) => format!("`{}`", post::shown(plan)),
-        ReloadPlan::Neighbour(plan) => neighbour::shown(plan),
-        ReloadPlan::Touch(path) => format!("`{}`", touch::shown(path)),
-    }
-}
-
-fn signal_group(pgid: i32, signal: i32) {
-    // SAFETY: no memory is involved. The group is a command's of ours that was not reaped yet; one that is gone already
-    // is what was wanted.
-    unsafe { libc::kill(-pgid, signal) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn run(name: &str) -> ReloadPlan {
         ReloadPlan::Run { command: vec![name.into()], timeout: Duration::from_secs(1) }
@@ -446,7 +153,7 @@ mod tests {
     fn hup() -> ReloadPlan {
         ReloadPlan::Signal { process: "main".into(), signal: 1 }
     }
-    fn ready(owed: &Owed, now: Instant) -> Vec<(usize, ReloadPlan)> {
+    pub(super) fn ready(owed: &Owed, now: Instant) -> Vec<(usize, ReloadPlan)> {
         owed.ready(now).map(|entry| (entry.group, entry.reload.clone())).collect()
     }
 

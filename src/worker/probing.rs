@@ -19,6 +19,8 @@ use std::time::Instant;
 pub fn run(plan: &Plan, init: Init<'_>, surroundings: &Surroundings) -> Ended {
     let Init { control, welcome, reader, .. } = init;
     let hidden = crate::config::environment::hidden(plan, &environ::raw());
+    // Every path is absolute by now; a mount that the container was started in can be unmounted.
+    let _ = std::env::set_current_dir("/");
     let (feed, events) = channel();
     super::starting::listen_to(reader, feed.clone());
     control.tell(&ToInit::Watch);

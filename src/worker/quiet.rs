@@ -1,8 +1,8 @@
 //! When changed files are read. Pure.
 //!
-//! Who writes a file in place truncates it first: reading at once would publish half of it. So a directory must have been
-//! quiet for a moment. That is a promise about time, not about files: a writer that pauses for longer in the middle is read
-//! in the middle, and once more when it has gone on.
+//! Several files are changed one after the other, and some are closed between truncating and writing (`: >f; cmd >>f`): so a
+//! directory must have been quiet for a moment. That is a promise about time. A file whose writer has not closed it is waited
+//! for by the sources themselves.
 
 use std::time::{Duration, Instant};
 

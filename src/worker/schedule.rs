@@ -5,6 +5,9 @@
 use super::retry::Retry;
 use std::time::{Duration, Instant};
 
+/// The longest that a refusal keeps the next publish away.
+const AFTER_REFUSAL: Duration = Duration::from_secs(2);
+
 /// The timing of one group.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -15,6 +18,8 @@ pub struct Schedule {
     pending: Option<(Instant, Instant)>,
     /// When the last publish changed something.
     published: Option<Instant>,
+    /// After a refusal: not before then.
+    refused_until: Option<Instant>,
     /// A publish that failed for a reason outside its inputs (a full disk) is tried again then.
     retry: Option<Retry>,
 }
@@ -23,7 +28,8 @@ impl Schedule {
     /// `settle`: quiet time before a change is published; `settle_max`: the longest that it may put a publish off;
     /// `throttle`: at most one publish in this time.
     pub fn new(settle: Duration, settle_max: Duration, throttle: Duration) -> Schedule {
-        Schedule { settle, settle_max: settle_max.max(settle), throttle, pending: None, published: None, retry: None }
+        let settle_max = settle_max.max(settle);
+        Schedule { settle, settle_max, throttle, pending: None, published: None, refused_until: None, retry: None }
     }
 
     /// An input of the group changed.
@@ -38,10 +44,8 @@ impl Schedule {
     pub fn due(&self) -> Option<Instant> {
         let change = self.pending.map(|(first, last)| {
             let settled = (last + self.settle).min(first + self.settle_max);
-            match self.published {
-                Some(published) => settled.max(published + self.throttle),
-                None => settled,
-            }
+            let throttled = self.published.map(|published| published + self.throttle);
+            [throttled, self.refused_until].into_iter().flatten().fold(settled, Instant::max)
         });
         match (change, self.retry) {
             (None, Some(retry)) => Some(retry.at),
@@ -63,6 +67,13 @@ impl Schedule {
     /// The publish that began failed, but not because of its inputs: try again with backoff.
     pub fn failed(&mut self, now: Instant) {
         self.retry = Some(Retry::after(self.retry, now));
+    }
+
+    /// The publish that began was refused by its check at `now`: a check is a program, and one after the rename has shown
+    /// the new files to every reader. Nobody was told, so even where restarts are throttled for long the next try comes soon.
+    pub fn refused(&mut self, now: Instant) {
+        self.refused_until = Some(now + self.throttle.min(AFTER_REFUSAL));
+        self.retry = None;
     }
 
     /// The publish that began had nothing to change, or its inputs were refused: wait for the next change.
@@ -102,6 +113,20 @@ mod tests {
         schedule.changed(t + ms(1));
         schedule.published(t + ms(2));
         assert_eq!(schedule.due(), Some(t + ms(102)));
+    }
+
+    #[test]
+    fn a_refusal_counts_for_the_throttle_but_not_for_long() {
+        let t = Instant::now();
+        for (throttle, due) in [(0, 10), (500, 510), (30_000, 2010)] {
+            let mut schedule = Schedule::new(ms(0), ms(0), ms(throttle));
+            schedule.changed(t);
+            schedule.begin();
+            schedule.refused(t + ms(10));
+            assert_eq!(schedule.due(), None);
+            schedule.changed(t + ms(10));
+            assert_eq!(schedule.due(), Some(t + ms(due)));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{Mode, Surroundings, Worker};
 use crate::config::plan::Plan;
 use crate::error::Failure;
 use crate::link::ToInit;
+use crate::os::passwd::Accounts;
 use crate::publish::{Committed, Outcome, Recovered};
 use crate::source::driver::Driver;
 use crate::source::layers::Layers;
@@ -69,6 +70,7 @@ impl<'p> Worker<'p> {
             control,
             surroundings,
             hidden: crate::config::environment::hidden(&plan, &crate::os::environ::raw()),
+            accounts: Accounts::default(),
             engine,
             layers: Layers::new(&sources),
             sources,
@@ -111,6 +113,7 @@ impl<'p> Worker<'p> {
             reader,
             plan,
         };
+        worker.take_over_refusals(welcome.refused);
         worker.take_over(&recovered, &welcome.owed)?;
         Ok(worker)
     }
@@ -127,9 +130,9 @@ impl<'p> Worker<'p> {
         }
         for done in recovered {
             let Some(index) = self.group_named(&done.group) else { continue };
-            if let Outcome::Mixed(_) = done.outcome {
-                self.groups[index].files = Files::Mixed;
-                self.groups[index].held = true;
+            if let Outcome::Mixed(complaint) = &done.outcome {
+                let group = &mut self.groups[index];
+                (group.files, group.held, group.trouble) = (Files::Mixed, true, Some(complaint.clone()));
             }
             if done.unverified {
                 let committed = Committed::resume(&self.plan.groups[index], self.plan.state_dir.as_deref());

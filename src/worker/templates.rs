@@ -79,9 +79,10 @@ impl Worker<'_> {
             if before.templates == self.plan.groups[index].templates {
                 continue;
             }
-            let group = &mut self.groups[index];
             // It tells of other targets.
-            (group.seen, group.refused) = (None, None);
+            self.groups[index].seen = None;
+            self.note_refusals(index, |refusals| refusals.check = None);
+            let group = &mut self.groups[index];
             if self.plan.groups[index].templates.is_empty() {
                 // What it owes is told all the same, but there is no place any more to remember it in.
                 if let Some(committed) = group.committed.take() {

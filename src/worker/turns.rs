@@ -44,10 +44,12 @@ impl Worker<'_> {
     fn turn(&mut self) -> Result<Option<Ended>, Failure> {
         let now = Instant::now();
         // What a check is about stays what it is until it ends.
-        if !self.is_checking() && std::mem::take(&mut self.templates_touched) {
+        if self.templates_touched && !self.is_checking() && !self.driver.is_writing_paths(now) {
+            self.templates_touched = false;
             self.templates_changed(now);
         }
         self.publish_due(now)?;
+        self.say_what_waits(now);
         self.note_made();
         self.start_gate(now)?;
         if self.may_tell()
@@ -72,7 +74,8 @@ impl Worker<'_> {
             && self.owed.is_empty()
             && self.commands.is_empty()
             && self.groups.iter().all(|group| {
-                group.done && !group.held && matches!(group.job, Job::Idle) && group.schedule.due().is_none()
+                let rests = group.schedule.due().is_none() && group.waits.is_none();
+                group.done && !group.held && matches!(group.job, Job::Idle) && rests
             })
             && (!self.mode.watches() || (0..self.sources.len()).all(|source| !self.layers.can_change(source)))
     }

@@ -1,6 +1,7 @@
 //! After the reload: does it do well with the new files? If not, the previous ones come back.
 
 use super::group::{Files, Job, Then};
+use super::refusals::Digest;
 use super::relations::concerns;
 use super::tries::Tries;
 use super::{Event, Worker};
@@ -121,14 +122,16 @@ impl Worker<'_> {
             let hint = "the new content stays: the file that was kept of the previous one is gone";
             return self.complain(&[Complaint::new(message).hint(hint)], now);
         }
-        group.unwanted = Some(committed.contents());
+        let refused = Digest::not_verified(plan, &committed);
         group.changed = committed.restores().map(|path| path.display().to_string()).collect();
         // What its journal says from here on, until it is paid.
         group.remembered = true;
+        // Before the first rename, as what is owed: it outlives this worker.
+        self.note_refusals(index, |refusals| refusals.verify = Some(refused));
         self.owe(index, Duration::ZERO);
         self.owed.hurry(index);
         self.hold(index);
-        let back = match committed.undo() {
+        let back = match committed.roll_back() {
             Ok(()) => {
                 self.unhold(index);
                 "the previous content is back".to_owned()
@@ -162,9 +165,14 @@ impl Worker<'_> {
     fn judge_alone(&mut self, refused: usize, now: Instant) {
         let own = concerns(&self.plan, refused);
         let mut beside = BTreeSet::new();
-        for (index, plan) in self.plan.groups.iter().enumerate() {
+        let plan = Rc::clone(&self.plan);
+        for (index, plan) in plan.groups.iter().enumerate() {
+            let mut again = false;
+            self.note_refusals(index, |other| {
+                again = other.beside.remove(&refused) && other.verify.take().is_some();
+            });
             let group = &mut self.groups[index];
-            if group.beside.remove(&refused) && group.unwanted.take().is_some() {
+            if again {
                 group.schedule.changed(now);
             }
             let shares = || concerns(&self.plan, index).iter().any(|process| own.contains(process));
@@ -176,12 +184,12 @@ impl Worker<'_> {
                 verify.tries.renew(now, plan.within);
             }
         }
-        self.groups[refused].beside = beside;
+        self.note_refusals(refused, |refusals| refusals.beside = beside);
     }
 }
 
 /// ``template `nginx` `` or ``group `haproxy` ``.
-fn named(plan: &GroupPlan) -> String {
+pub(super) fn named(plan: &GroupPlan) -> String {
     let lone = matches!(plan.templates.as_slice(), [only] if only.name == plan.name);
     format!("{} `{}`", if lone { "template" } else { "group" }, plan.name)
 }

@@ -241,14 +241,23 @@ impl Lane {
         let new = is == expected.set;
         let may_be = new && !is.bad || !expected.published && is.generation == expected.before;
         let told = self.records.told().is_some_and(|(generation, _)| generation == is.generation);
-        // What was refused shows by nothing else than that this worker had it looked at. (While a check runs, something is staged.)
+        // What was refused shows by nothing else than that this worker had it looked at, or says that one before it had. (While a
+        // check runs, something is staged.)
         let looked_at = || {
             let by_this = |worker: i32| self.records.began().contains(&(expected.set.generation, inner_pid(worker)));
-            new || expected.killed || self.worker().is_some_and(by_this)
+            new || expected.killed || self.worker().is_some_and(by_this) || self.knows_refused(expected.set.generation)
         };
         let tidy = || expected.littered || self.leftovers().is_empty();
         let quiet = || tidy() && self.worker().is_some() && self.service().is_some();
         (may_be && told && looked_at() && quiet() && self.check().is_none()).then_some(is.generation)
+    }
+
+    /// Whether the check refused this generation, and the worker that followed knows it.
+    fn knows_refused(&self, generation: u64) -> bool {
+        let log = support::read(&self.path("log"));
+        let refused = format!("generation {generation} is bad");
+        log.rsplit_once("the worker died")
+            .is_some_and(|(before, since)| before.contains(&refused) && since.contains("refused this content before"))
     }
 
     /// Whatever was sent to the service has been seen by it; `false`: there is none.

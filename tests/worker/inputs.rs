@@ -1,9 +1,11 @@
 //! What counts as a change: half-written files and unused keys do not, edited templates do.
 
 use super::support::service::Service;
-use super::support::{text, write};
+use super::support::{text, wait, write};
 use super::{Fixture, HEAD, SH};
-use std::time::Duration;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_template_that_is_edited_may_use_another_source() {
@@ -161,4 +163,89 @@ fn a_file_that_is_truncated_first_is_read_when_it_is_whole() {
         });
         assert!(clean, "another file first: {other_first}\n{}\n{}", fixture.read("told"), process.stderr());
     }
+}
+
+/// Writes a file in place, as whoever thinks in the middle: truncates it, and pauses after each part. `between` looks at
+/// what becomes of it all the while.
+fn write_slowly(path: &Path, parts: &[&str], mut between: impl FnMut(&str)) {
+    let mut file = std::fs::File::create(path).unwrap();
+    between("truncated");
+    for part in parts {
+        file.write_all(part.as_bytes()).unwrap();
+        between(part);
+    }
+}
+
+/// Longer than any quiet time.
+const PAUSE: Duration = Duration::from_millis(600);
+
+#[test]
+fn a_writer_that_pauses_is_waited_for_until_it_closes() {
+    for uri in ["file:in/app.json", "dir:in?format=json"] {
+        let value = if uri.starts_with("file") { "app.a" } else { "app[\"app.json\"].a" };
+        let fixture = Fixture::with(
+            &format!("throttle = \"0s\"\n[source]\napp = \"{uri}\"\n"),
+            "",
+            "[template.text]\nfrom = \"text.tera\"\nto = \"out/text\"\nreload = { run = [\"/bin/sh\", \"reload.sh\"] }\n",
+        );
+        fixture.write("text.tera", &format!("<{{{{ {value} }}}}>"));
+        fixture.write("reload.sh", "cat out/text >>told; echo >>told\n");
+        let source = fixture.path("in");
+        let file = write(&source, "app.json", r#"{"a": 1}"#);
+        let process = fixture.watch();
+        fixture.becomes(&process, "out/text", "<1>");
+        let told = fixture.read("told");
+        // A part of it would be a mistake, another one a value.
+        write_slowly(&file, &[r#"{"a": 2"#, "2}", "\n"], |part| {
+            wait::throughout(PAUSE, part, || fixture.read("out/text") == "<1>");
+        });
+        fixture.becomes(&process, "out/text", "<22>");
+        process.until("it is told", || (fixture.read("told") == format!("{told}<22>\n")).then_some(()));
+        assert!(!process.stderr().contains("failed"), "{}", process.stderr());
+    }
+}
+
+#[test]
+fn a_new_file_counts_when_its_writer_closes_it() {
+    let fixture = Fixture::with(
+        "throttle = \"0s\"\n[source]\napp = \"dir:in\"\n",
+        "",
+        "[template.text]\nfrom = \"text.tera\"\nto = \"out/text\"\nreload = \"none\"\n",
+    );
+    fixture.write("text.tera", "{% for key, value in app %}{{ key }}={{ value }} {% endfor %}");
+    let source = fixture.path("in");
+    write(&source, "one", "1");
+    let process = fixture.watch();
+    fixture.becomes(&process, "out/text", "one=1 ");
+    write_slowly(&source.join("two"), &["2", "2"], |part| {
+        wait::throughout(PAUSE, part, || fixture.read("out/text") == "one=1 ");
+    });
+    fixture.becomes(&process, "out/text", "one=1 two=22 ");
+    // Whoever keeps a file open that nothing is read from holds up nobody.
+    let mut other = std::fs::File::create(source.join(".log")).unwrap();
+    other.write_all(b"x").unwrap();
+    let since = Instant::now();
+    write(&source, "one", "3");
+    fixture.becomes(&process, "out/text", "one=3 two=22 ");
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    drop(other);
+}
+
+#[test]
+fn a_template_that_is_written_in_parts_is_read_when_it_is_whole() {
+    let fixture = Fixture::new(
+        r#"{"a": 1}"#,
+        "[template.a]\nfrom = \"t/a.tera\"\nto = \"a\"\nreload = \"none\"\n[template.b]\nfrom = \"b.tera\"\nto = \"b\"\nreload = \"none\"\n",
+    );
+    write(&fixture.path("t"), "a.tera", "one {{ app.a }}");
+    fixture.write("b.tera", "one");
+    let process = fixture.watch();
+    fixture.becomes(&process, "a", "one 1");
+    write_slowly(&fixture.path("t/a.tera"), &["two ", "{{ app.a }}"], |part| {
+        // Another one that is whole waits with it: they are read together.
+        fixture.write("b.tera", part);
+        wait::throughout(PAUSE, part, || fixture.read("a") == "one 1");
+    });
+    fixture.becomes(&process, "a", "two 1");
+    fixture.becomes(&process, "b", "1");
 }

@@ -351,6 +351,7 @@ impl Machine {
             ToInit::Operate { id, process, order } => self.operate(now, id, &process, order, out),
             ToInit::Owe(group) => self.owe(group, out),
             ToInit::Paid(group) => self.worker.paid(&group),
+            ToInit::Refused(group, refused) => self.worker.refused(group, refused),
             ToInit::Exit { code, reason } => self.on_exit_asked(now, Exit(code), reason, out),
         }
     }

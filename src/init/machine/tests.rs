@@ -4,7 +4,7 @@ mod graph;
 mod several;
 
 use super::*;
-use crate::link::{Outcome, ReloadAction};
+use crate::link::{Outcome, Refused, ReloadAction};
 use crate::os::confine::Confinement;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -313,13 +313,51 @@ fn held_processes_wait_over_a_workers_death() {
     case.take();
     case.wait(Duration::from_secs(1));
     let specs = vec![(MAIN.into(), spec().fingerprint())];
-    let (owed, held, allowed) = (vec!["web".into()], vec![MAIN.into()], Vec::new());
-    let welcome = ToWorker::Welcome { started: true, allowed, owed, held, specs, probes: false };
+    let (owed, held, allowed, refused) = (vec!["web".into()], vec![MAIN.into()], Vec::new(), Vec::new());
+    let welcome = ToWorker::Welcome { started: true, allowed, owed, held, specs, refused, probes: false };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);
     case.say(ToInit::Release(vec![MAIN.into()]));
     assert_eq!(case.take(), [Action::Spawn { process: 0 }]);
+}
+
+/// What the next worker is told of refused content.
+fn refused(case: &mut Case) -> Vec<(String, Refused)> {
+    let told = case.take().into_iter().find_map(|action| match action {
+        Action::Tell(ToWorker::Welcome { refused, .. }) => Some(refused),
+        _ => None,
+    });
+    told.expect("a worker is welcomed")
+}
+
+#[test]
+fn what_was_refused_outlives_a_worker_but_not_an_order_to_read_all_anew() {
+    let mut case = Case::running(spec());
+    let one = Refused { by_check: Some(1), by_verify: Some(2), beside: vec!["other".into()] };
+    let two = Refused { by_check: None, by_verify: Some(3), beside: Vec::new() };
+    case.say(ToInit::Refused("web".into(), Refused::default()));
+    case.say(ToInit::Refused("web".into(), one));
+    case.say(ToInit::Refused("web".into(), two.clone()));
+    case.say(ToInit::Refused("gone".into(), two.clone()));
+    case.say(ToInit::Refused("gone".into(), Refused::default()));
+    // init takes neither long names nor many.
+    case.say(ToInit::Refused("x".repeat(2000), two.clone()));
+    case.say(ToInit::Refused("many".into(), Refused { beside: vec![String::new(); 100], ..two.clone() }));
+    case.dies(WORKER, libc::SIGKILL);
+    case.take();
+    case.wait(Duration::from_secs(1));
+    assert_eq!(refused(&mut case), [("web".to_owned(), two.clone())]);
+    for number in 0..5000 {
+        case.say(ToInit::Refused(number.to_string(), two.clone()));
+    }
+    case.dies(WORKER, libc::SIGKILL);
+    case.take();
+    case.wait(Duration::from_secs(1));
+    assert_eq!(refused(&mut case).len(), 1024);
+    case.say(ToInit::Renew);
+    case.dies(WORKER, exited(0));
+    assert_eq!(refused(&mut case), []);
 }
 
 #[test]

@@ -5,10 +5,10 @@ use super::process::Process;
 use super::shutdown::Leaving;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
-use crate::link::ToWorker;
+use crate::link::{Refused, ToWorker};
 use crate::log::Level;
 use crate::os::signals;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// So many deaths before main's first start are enough.
@@ -21,6 +21,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const MAX_COMMANDS: usize = 1024;
 const MAX_OWED: usize = 16_384;
 const MAX_NAME: usize = 1024;
+/// More than these are not remembered: such content is tried once more after a worker's death.
+const MAX_REFUSED: usize = 1024;
+/// Groups beside a refused one.
+const MAX_BESIDE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -36,6 +40,8 @@ pub(super) struct Worker {
     commands: BTreeSet<i32>,
     /// Groups whose reload is owed: they outlive a worker.
     owed: BTreeSet<String>,
+    /// What of each group's content was refused: it outlives a worker.
+    refused: BTreeMap<String, Refused>,
 }
 
 #[derive(Debug)]
@@ -66,6 +72,7 @@ impl Worker {
             renews: false,
             commands: BTreeSet::new(),
             owed: BTreeSet::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -95,6 +102,15 @@ impl Worker {
 
     pub(super) fn paid(&mut self, group: &str) {
         self.owed.remove(group);
+    }
+
+    pub(super) fn refused(&mut self, group: String, refused: Refused) {
+        self.refused.remove(&group);
+        let names = || refused.beside.iter().chain([&group]);
+        let fits = names().all(|name| name.len() <= MAX_NAME) && refused.beside.len() <= MAX_BESIDE;
+        if refused != Refused::default() && fits && self.refused.len() < MAX_REFUSED {
+            self.refused.insert(group, refused);
+        }
     }
 
     /// It has said goodbye and is not reaped yet.
@@ -147,9 +163,10 @@ impl Machine {
             .iter()
             .filter_map(|process| process.newest.as_ref().map(|spec| (process.name.clone(), spec.fingerprint())));
         let specs = specs.collect();
+        let refused = self.worker.refused.iter().map(|(group, refused)| (group.clone(), refused.clone())).collect();
         let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
         let (started, allowed, probes) = (self.start_wanted, allowed.collect(), self.worker.left);
-        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, probes }));
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, refused, probes }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -175,7 +192,11 @@ impl Machine {
         let leaves = self.leaving.as_ref().is_some_and(Leaving::is_exit);
         let ends = self.ending.is_some() || leaves;
         self.worker.state = State::None;
-        self.worker.left |= expected;
+        if expected {
+            self.worker.left = true;
+            // Nobody publishes any more.
+            self.worker.refused.clear();
+        }
         let renews = std::mem::take(&mut self.worker.renews);
         if ends {
             return;
@@ -188,6 +209,8 @@ impl Machine {
             return self.probe_on(now, since, out);
         }
         if renews && exit == Exit::OK {
+            // Whoever asked for that may have mended what refused it.
+            self.worker.refused.clear();
             return self.fork_worker(out);
         }
         let how = match status & 0x7f {

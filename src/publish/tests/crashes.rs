@@ -85,7 +85,7 @@ fn an_owed_reload_outlives_a_publish_that_was_refused() {
     let mut first = stage(&pair.group, "new").commit().unwrap();
     first.checked().unwrap();
     // Its reload fails; a newer content overtakes it, and is refused.
-    let second = stage(&pair.group, "newer").commit().unwrap();
+    let mut second = stage(&pair.group, "newer").commit().unwrap();
     drop(first);
     second.roll_back().unwrap();
     pair.is_new();

@@ -83,7 +83,7 @@ fn a_removal_alone_is_a_change_and_comes_back_when_it_is_refused() {
     let inode = std::fs::metadata(&gone.b).unwrap().ino();
     let changes = compare(&gone.group, "old").unwrap().unwrap();
     assert!(changes.content_changed());
-    let committed = changes.stage().unwrap().commit().unwrap();
+    let mut committed = changes.stage().unwrap().commit().unwrap();
     assert_eq!(gone.state(), (Some("old".into()), None));
     committed.roll_back().unwrap();
     gone.is_old();

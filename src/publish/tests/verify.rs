@@ -88,7 +88,7 @@ fn a_crash_before_the_verdict_keeps_what_may_have_to_come_back() {
         for _ in 0..2 {
             assert_eq!(again(&lone.group), [(Outcome::Finished, !verifying, true)]);
         }
-        let committed = Committed::resume(&lone.group, None).expect("it is journaled");
+        let mut committed = Committed::resume(&lone.group, None).expect("it is journaled");
         assert_eq!(committed.restores().collect::<Vec<_>>(), [lone.target.as_path()]);
         let contents = committed.contents();
         committed.roll_back().unwrap();
@@ -145,10 +145,10 @@ fn one_that_cannot_be_taken_back_yet_is_tried_again() {
     std::fs::rename(&pair.a, pair.dir.path().join("aside")).unwrap();
     std::fs::create_dir(&pair.a).unwrap();
     std::fs::write(pair.a.join("x"), "").unwrap();
-    assert!(committed.undo().is_err());
+    assert!(committed.roll_back().is_err());
     assert!(committed.is_refused() && pair.b.symlink_metadata().is_err());
     std::fs::remove_dir_all(&pair.a).unwrap();
-    committed.undo().unwrap();
+    committed.roll_back().unwrap();
     pair.is_old();
     assert_eq!(again(&pair.group), [(Outcome::Finished, true, false)]);
 }
