@@ -61,7 +61,8 @@ pub enum ToInit {
     Command(i32),
     /// That process group has ended.
     CommandEnded(i32),
-    /// Nothing can change any more: the worker is about to exit 0 and must not be restarted.
+    /// Nothing can change any more and every process that is probed is ready: the worker is about to exit 0. When one of
+    /// these is started again, the next worker is forked, which only probes.
     Finished,
     /// This worker is about to exit 0, and the next one is to read the configuration anew.
     Renew,
@@ -144,6 +145,8 @@ pub enum ToWorker {
         specs: Vec<(String, u64)>,
         /// What dead workers were told of the content of groups, by their names.
         refused: Vec<(String, Refused)>,
+        /// Those before this worker have published and left. It is only to see when processes are ready.
+        probes: bool,
     },
     /// The answer to [`ToInit::Reload`] and [`ToInit::Operate`].
     Reloaded {
@@ -171,6 +174,8 @@ pub struct ProcessState {
     pub restarts: u32,
     /// How it ended the last time, as an exit code.
     pub last_exit: Option<u8>,
+    /// It becomes ready by [`ToInit::Ready`].
+    pub probed: bool,
 }
 
 /// The phases of a process's life.

@@ -45,7 +45,13 @@ command = ["sleep", "1000"]
         let config = write(dir.path(), "proem.toml", &config);
         let process = proem(["-c", text(&config)]).start();
         process.until("main is up", || process.stdout().contains("up").then_some(()));
-        Case { dir, process }
+        let case = Case { dir, process };
+        case.process.until("the worker knows that both run", || {
+            let status = case.status();
+            let all = status["processes"].as_array()?;
+            (all.len() == 2 && all.iter().all(|process| process["state"] == "ready")).then_some(())
+        });
+        case
     }
 
     fn socket(&self) -> PathBuf {

@@ -9,17 +9,21 @@
 #![allow(clippy::cast_precision_loss, reason = "figures for people to read, far below 2^52")]
 
 mod consul;
+mod helper;
 mod http;
+mod logs;
 mod many;
 mod memory;
 mod once;
 mod orphans;
+mod pair;
 mod peers;
 mod process;
 mod publish;
 mod report;
 mod start;
 mod stats;
+mod supervising;
 mod watch;
 mod watching;
 
@@ -59,7 +63,7 @@ impl Bench {
 
 type Row = (&'static str, fn(&mut Bench) -> Result<()>);
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 13] = [
     ("start", start::run),
     ("rest", memory::at_rest),
     ("watching", memory::watching),
@@ -70,15 +74,16 @@ const ROWS: [Row; 10] = [
     ("publish", publish::run),
     ("size", report::sizes),
     ("orphans", orphans::run),
+    ("pair", pair::run),
+    ("supervising", supervising::run),
+    ("logs", logs::run),
 ];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // The one that makes orphans runs as a process of its own, under the init that is measured.
-    if let [word, count] = arguments.as_slice()
-        && word == "orphans-of"
-    {
-        return orphans::make(count.parse()?);
+    // Some rows run this program again, under the init that is measured.
+    if let Some(done) = helper::run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return done;
     }
     // `cargo bench` says `--bench`; `cargo test --all-targets` does not, and must not take minutes.
     if !arguments.iter().any(|a| a == "--bench") {

@@ -16,8 +16,13 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Usage at the end of the window, with wakeups and processor time of the window alone.
 fn watch(all: &[(String, Running)]) -> Vec<Usage> {
     let pids: Vec<Vec<u32>> = all.iter().map(|(_, running)| halves(running.pid())).collect();
+    watch_for(&pids, WINDOW)
+}
+
+/// The same for another window, and for processes that somebody else chose.
+pub fn watch_for(pids: &[Vec<u32>], window: Duration) -> Vec<Usage> {
     let before: Vec<Usage> = pids.iter().map(|p| Usage::of(p)).collect();
-    sleep(WINDOW);
+    sleep(window);
     let window = |(pids, before): (&Vec<u32>, &Usage)| {
         let after = Usage::of(pids);
         Usage { wakeups: after.wakeups - before.wakeups, cpu_ns: after.cpu_ns - before.cpu_ns, ..after }

@@ -20,6 +20,8 @@ pub struct Peers {
     pub envsubst: Option<PathBuf>,
     /// consul-template.
     pub ct: Option<PathBuf>,
+    /// Debian's `supervisor`.
+    pub supervisord: Option<PathBuf>,
     /// The server for all rows with a store.
     pub consul: Option<PathBuf>,
 }
@@ -37,6 +39,7 @@ impl Peers {
             catatonit: which("catatonit"),
             envsubst: which("envsubst"),
             ct: ct.or_else(|| which("consul-template")),
+            supervisord: which("supervisord"),
             consul: which("consul"),
         })
     }
@@ -52,6 +55,7 @@ impl Peers {
             ("catatonit", &self.catatonit),
             ("envsubst", &self.envsubst),
             ("consul-template", &self.ct),
+            ("supervisord", &self.supervisord),
             ("consul", &self.consul),
         ];
         for (name, path) in peers {

@@ -73,22 +73,23 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let all = descendants(self.pid());
-        signal(self.pid(), libc::SIGTERM);
+        send(self.pid(), libc::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(1);
         while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(5));
         }
         if matches!(self.0.try_wait(), Ok(None)) {
-            signal(self.pid(), libc::SIGKILL);
+            send(self.pid(), libc::SIGKILL);
             let _ = self.0.wait();
         }
         for pid in all {
-            signal(pid, libc::SIGKILL);
+            send(pid, libc::SIGKILL);
         }
     }
 }
 
-fn signal(pid: u32, number: i32) {
+/// Sends a signal to a process of ours.
+pub fn send(pid: u32, number: i32) {
     if let Ok(pid) = i32::try_from(pid) {
         // SAFETY: a plain syscall; the process is our child or was a descendant of it a moment ago.
         unsafe { libc::kill(pid, number) };
@@ -105,7 +106,8 @@ pub fn children(pid: u32) -> Vec<u32> {
     found
 }
 
-fn descendants(pid: u32) -> Vec<u32> {
+/// All that descends from it now.
+pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = children(pid);
     let mut next = 0;
     while let Some(&pid) = found.get(next) {

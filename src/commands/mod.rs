@@ -135,11 +135,17 @@ fn counted(count: usize, exit: Exit) -> String {
 
 /// The plan of a call, with its logging in force and its warnings said.
 fn plan(call: &Call<'_>) -> Result<Plan, Failure> {
-    let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
-    log::configure(plan.log, plan.log_format);
+    let plan = plan_quietly(call)?;
     for warning in &plan.warnings {
         crate::warn!("{warning}");
     }
+    Ok(plan)
+}
+
+/// The plan of a call whose warnings were said before.
+fn plan_quietly(call: &Call<'_>) -> Result<Plan, Failure> {
+    let plan = config::resolve(&call.cli, &call.environment, call.mode)?;
+    log::configure(plan.log, plan.log_format);
     Ok(plan)
 }
 

@@ -37,7 +37,7 @@ fn plain(call: &Call<'_>) -> Result<ProcessSpec, Failure> {
 /// The whole life of a worker, in its own process.
 fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Control) -> Exit {
     let Some((welcome, reader)) = control.welcome() else { return Exit::OK };
-    let started = welcome.started;
+    let (started, probes) = (welcome.started, welcome.probes);
     crate::source::threads::share_the_heap();
     if let Some(directory) = directory
         && let Err(error) = std::env::set_current_dir(directory)
@@ -54,13 +54,19 @@ fn work(call: &Call<'_>, directory: Option<&Path>, began: Instant, control: &Con
         checked
     };
     let beside = Init { control: control.clone(), welcome, reader, renewal: &renewal };
-    let ended = match super::plan(call) {
+    // What is to be said of a configuration was said by the worker that published it.
+    let plan = if probes { super::plan_quietly(call) } else { super::plan(call) };
+    let ended = match plan {
         Ok(plan) => {
             let data_limit = limit(call, plan.worker_memory);
             let directory = directory.map(Path::to_owned);
             let surroundings = Surroundings { directory, began: Some(began), data_limit };
             let mode = if call.mode == Mode::Run { worker::Mode::Run } else { worker::Mode::RunOnce };
-            worker::run(Rc::new(plan), mode, Some(beside), surroundings)
+            if probes {
+                worker::probing::run(&plan, beside, &surroundings)
+            } else {
+                worker::run(Rc::new(plan), mode, Some(beside), surroundings)
+            }
         }
         Err(failure) => Ended::Failed(failure),
     };

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long the answer may take: a restart takes as long as the process's stop.
@@ -23,6 +23,8 @@ pub struct Asked {
     pub request: Request,
     /// One answer.
     pub answer: Sender<Response>,
+    /// Ends when who asked has got it, or is gone.
+    pub given: Receiver<()>,
 }
 
 /// The socket, removed when this is dropped.
@@ -70,35 +72,47 @@ pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) 
 
 /// Puts a request to the loop; nothing: it is over.
 pub fn put(request: Request, feed: &dyn Fn(Asked) -> bool) -> Option<Response> {
-    let (answer, receiver) = channel();
-    if !feed(Asked { request, answer }) {
-        return None;
+    put_and_hold(request, feed).0
+}
+
+/// The same; what comes with the answer is dropped when that was given.
+fn put_and_hold(request: Request, feed: &dyn Fn(Asked) -> bool) -> (Option<Response>, Sender<()>) {
+    let ((answer, receiver), (held, given)) = (channel(), channel());
+    if !feed(Asked { request, answer, given }) {
+        return (None, held);
     }
-    match receiver.recv_timeout(ANSWER) {
+    let response = match receiver.recv_timeout(ANSWER) {
         Ok(response) => Some(response),
         Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => Some(Response::Refused {
             message: "it takes more than two minutes".into(),
             hint: Some("it goes on; `proem status` shows what each process is in".into()),
         }),
-    }
+    };
+    (response, held)
 }
 
 fn answer(served: &Served<UnixStream>, feed: &dyn Fn(Asked) -> bool) -> io::Result<()> {
+    let mut held = None;
     let response = match peer(served.client())? {
         uid if uid != 0 && uid != nix::unistd::geteuid().as_raw() => Response::Refused {
             message: format!("user {uid} may not ask"),
             hint: Some("ask as root, or as the user that proem runs as".into()),
         },
         _ => match parse(&served.read_until(b"\n", MAX_REQUEST)?) {
-            Ok(request) => put(request, feed)
-                .unwrap_or_else(|| Response::Refused { message: "proem is ending".into(), hint: None }),
+            Ok(request) => {
+                let (response, until_given) = put_and_hold(request, feed);
+                held = Some(until_given);
+                response.unwrap_or_else(|| Response::Refused { message: "proem is ending".into(), hint: None })
+            }
             Err(refused) => refused,
         },
     };
     let mut bytes = serde_json::to_vec(&response).map_err(io::Error::other)?;
     bytes.push(b'\n');
-    served.write_all(&bytes)
+    let written = served.write_all(&bytes);
+    drop(held);
+    written
 }
 
 /// What every version of the protocol begins with.

@@ -25,6 +25,8 @@ const MESSAGES_A_ROUND: usize = 64;
 
 /// From the last that starting needed to giving its memory back: the one time that init wakes up for itself.
 const REST: Duration = Duration::from_millis(20);
+/// The same beside a worker, which has more to say at the start.
+const REST_BESIDE: Duration = Duration::from_secs(1);
 
 pub struct Shell<'a, 'w> {
     machine: Machine,
@@ -372,7 +374,8 @@ impl<'a, 'w> Shell<'a, 'w> {
                     self.main_group = Some(pid);
                     self.stand_apart();
                 }
-                self.rest_at = Some(Instant::now() + REST);
+                let rest = if self.link.is_some() { REST_BESIDE } else { REST };
+                self.rest_at = Some(Instant::now() + rest);
                 Event::Spawned { process, pid }
             }
             Err(failure) => Event::Refused { process, failure },
@@ -418,7 +421,9 @@ impl<'a, 'w> Shell<'a, 'w> {
     /// not pay for it.
     fn settle(&mut self) {
         self.link = None;
-        self.worker = None;
+        if !self.machine.may_probe() {
+            self.worker = None;
+        }
         if !self.machine.may_start() && !self.machine.starts_again() {
             self.cwd = None;
         }

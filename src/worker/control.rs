@@ -31,6 +31,8 @@ pub struct Welcome {
     pub specs: std::collections::BTreeMap<String, u64>,
     /// What of the groups' content was refused.
     pub refused: Vec<(String, Refused)>,
+    /// Everything was published by those before; only probes are wanted.
+    pub probes: bool,
 }
 
 /// Finds out whether the configuration, read anew, has mistakes.
@@ -86,9 +88,9 @@ impl Control {
     pub fn welcome(&self) -> Option<(Welcome, Reader)> {
         let mut reader = Reader { socket: self.socket.clone()?, inbox: link::Inbox::default() };
         match reader.message()? {
-            ToWorker::Welcome { started, allowed, owed, held, specs, refused } => {
+            ToWorker::Welcome { started, allowed, owed, held, specs, refused, probes } => {
                 let specs = specs.into_iter().collect();
-                Some((Welcome { started, allowed, owed, held, specs, refused }, reader))
+                Some((Welcome { started, allowed, owed, held, specs, refused, probes }, reader))
             }
             ToWorker::Reloaded { .. } | ToWorker::Process(_) | ToWorker::Draining => None,
         }

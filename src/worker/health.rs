@@ -4,12 +4,14 @@
 //! else's. It is told when that life is over, and ends after the try that it is in.
 
 use super::Worker;
+use super::control::Control;
 use super::event::Event;
-use crate::config::plan::{AlivePlan, ProcessPlan, ReadyPlan};
+use crate::config::plan::{AlivePlan, Plan, ProcessPlan, ReadyPlan};
 use crate::error::Complaint;
-use crate::link::{Phase, ProcessState, Restart, ToInit};
-use crate::probe::Surroundings;
+use crate::link::{Phase, ProcessState, ToInit};
+use crate::probe::{Group, Surroundings};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,6 +82,84 @@ impl Processes {
     }
 }
 
+impl Health {
+    /// Tells init; what is to be said in the log instead.
+    pub(super) fn tell(self, process: String, pid: i32, control: &Control) -> Option<Complaint> {
+        match self {
+            Health::Ready => control.tell(&ToInit::Ready { process, pid }),
+            Health::NotReady(complaint) => {
+                return Some(complaint.reworded(|message| format!("process `{process}` is not ready: {message}")));
+            }
+            Health::Unhealthy(complaint) => {
+                control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message });
+            }
+        }
+        None
+    }
+}
+
+impl Processes {
+    /// Whether one of these, of which init is going to speak, or any of which it spoke, has yet to be seen ready. A process
+    /// that is over, or that an operator stopped, is not waited for.
+    pub(super) fn awaits_any<'n>(&self, mut names: impl Iterator<Item = &'n String>) -> bool {
+        names.any(|name| !self.states.contains_key(name))
+            || self.states.values().any(|(state, _)| {
+                state.probed && !matches!(state.phase, Phase::Ready { .. } | Phase::Ended | Phase::Stopped)
+            })
+    }
+
+    /// init said what a process is in. `with`: what a probe reports to, and is surrounded by.
+    pub(super) fn is(
+        &mut self,
+        plan: &Plan,
+        state: ProcessState,
+        now: Instant,
+        control: &Control,
+        with: impl FnOnce() -> (Sender<Event>, Surroundings),
+    ) {
+        let plan = plan.processes.iter().find(|process| process.name == state.name);
+        let wanted = plan.and_then(|plan| match state.phase {
+            Phase::Running { pid } if plan.ready.is_some() => Some((plan, pid, plan.ready.clone())),
+            Phase::Ready { pid } if plan.alive.is_some() => Some((plan, pid, None)),
+            _ => None,
+        });
+        match wanted {
+            // The thread that found it ready goes on to see whether it stays alive.
+            Some((_, pid, _)) if self.probers.get(&state.name).is_some_and(|prober| prober.pid == pid) => {}
+            Some((plan, pid, ready)) => {
+                let over = Arc::new(Over::default());
+                let prober = Prober { pid, over: over.clone() };
+                probe(plan, pid, ready, over, with());
+                self.probers.insert(state.name.clone(), prober);
+            }
+            None => {
+                self.probers.remove(&state.name);
+            }
+        }
+        if let (Phase::Running { pid }, true) = (state.phase, state.probed)
+            && plan.is_none_or(|plan| plan.ready.is_none())
+        {
+            // The configuration has changed since it was started, and names nothing that it could be asked.
+            control.tell(&ToInit::Ready { process: state.name.clone(), pid });
+        }
+        self.states.insert(state.name.clone(), (state, now));
+    }
+}
+
+/// What a probe's program gets, as checks and reload commands do; init ends its group when this worker dies.
+pub(super) fn surroundings(control: &Control, hidden: &[OsString], of_worker: &super::Surroundings) -> Surroundings {
+    let control = control.clone();
+    Surroundings {
+        env_remove: hidden.to_vec(),
+        dir: of_worker.directory.clone(),
+        data_limit: of_worker.data_limit,
+        groups: Some(Box::new(move |group| match group {
+            Group::Begins(pgid) => control.tell(&ToInit::Command(pgid)),
+            Group::Ended(pgid) => control.tell(&ToInit::CommandEnded(pgid)),
+        })),
+    }
+}
+
 impl Worker<'_> {
     /// Asks init what the processes are in, where that decides something here.
     pub(super) fn watch_processes(&self) {
@@ -88,52 +168,27 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a probe may still be needed.
+    /// Whether a probe is still needed. Whoever is to be seen ready again later is seen by a worker of its own
+    /// ([`super::probing`]).
     pub(super) fn probes_processes(&self) -> bool {
+        let processes = &self.plan.processes;
+        let mut probed =
+            processes.iter().filter(|process| process.ready.is_some()).map(|process| &process.name).peekable();
         self.control.has_init()
-            && self.plan.processes.iter().any(|process| {
-                let is_ready = |(state, _): &(ProcessState, Instant)| matches!(state.phase, Phase::Ready { .. });
-                let ready = self.processes.states.get(&process.name).is_some_and(is_ready);
-                let may_run_again = process.care.restart != Restart::Never;
-                process.alive.is_some() || process.ready.is_some() && (may_run_again || !ready)
-            })
+            && (processes.iter().any(|process| process.alive.is_some())
+                || probed.peek().is_some() && self.processes.awaits_any(probed))
     }
 
     /// init said what a process is in.
     pub(super) fn process_is(&mut self, state: ProcessState, now: Instant) {
-        let plan = self.plan.processes.iter().find(|process| process.name == state.name);
-        let wanted = plan.and_then(|plan| match state.phase {
-            Phase::Running { pid } if plan.ready.is_some() => Some((plan, pid, plan.ready.clone())),
-            Phase::Ready { pid } if plan.alive.is_some() => Some((plan, pid, None)),
-            _ => None,
-        });
-        match wanted {
-            // The thread that found it ready goes on to see whether it stays alive.
-            Some((_, pid, _)) if self.processes.probers.get(&state.name).is_some_and(|prober| prober.pid == pid) => {}
-            Some((plan, pid, ready)) => {
-                let over = Arc::new(Over::default());
-                let prober = Prober { pid, over: over.clone() };
-                probe(plan, pid, ready, over, (self.sender.clone(), self.probe_surroundings()));
-                self.processes.probers.insert(state.name.clone(), prober);
-            }
-            None => {
-                self.processes.probers.remove(&state.name);
-            }
-        }
-        self.processes.states.insert(state.name.clone(), (state, now));
+        let with = || (self.sender.clone(), surroundings(&self.control, &self.hidden, &self.surroundings));
+        self.processes.is(&self.plan, state, now, &self.control, with);
     }
 
     /// A probe of a process found something.
     pub(super) fn health(&mut self, process: String, pid: i32, health: Health, now: Instant) {
-        match health {
-            Health::Ready => self.control.tell(&ToInit::Ready { process, pid }),
-            Health::NotReady(complaint) => {
-                let complaint = complaint.reworded(|message| format!("process `{process}` is not ready: {message}"));
-                self.complain(&[complaint], now);
-            }
-            Health::Unhealthy(complaint) => {
-                self.control.tell(&ToInit::Unhealthy { process, pid, reason: complaint.message });
-            }
+        if let Some(complaint) = health.tell(process, pid, &self.control) {
+            self.complain(&[complaint], now);
         }
     }
 }

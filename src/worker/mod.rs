@@ -25,6 +25,7 @@ mod neighbour;
 pub mod owed;
 mod owners;
 mod post;
+pub mod probing;
 mod pruning;
 mod publishing;
 mod quiet;
@@ -217,6 +218,8 @@ pub fn run(plan: Rc<Plan>, mode: Mode, init: Option<Init<'_>>, surroundings: Sur
             }
             let signal = worker.last_signal();
             if matches!(ended, Ended::Done(_)) {
+                // Nobody answers there any more.
+                drop(worker.server.take());
                 // Nothing is left that its end would tidy, and main waits for nobody's tidying.
                 std::mem::forget(worker);
                 return signal.unwrap_or(ended);

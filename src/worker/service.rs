@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Operators that wait for init's word at the same time; a reply that never comes must not make the worker grow.
 const MAX_OPERATORS: usize = 64;
+/// How long the last answer may take to be given.
+const GIVEN: Duration = Duration::from_millis(500);
 
 /// Somebody who waits for init's word.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Worker<'_> {
 
     /// Answers, or puts the question to init; `Some` ends the loop.
     pub(super) fn asked(&mut self, asked: Asked, now: Instant) -> Option<Ended> {
-        let Asked { request, answer } = asked;
+        let Asked { request, answer, given } = asked;
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status(now))),
             Request::Health { max_stale_ms, require } => {
@@ -105,6 +107,10 @@ impl Worker<'_> {
             Request::Reload => {
                 let (response, ended) = self.renew();
                 let _ = answer.send(response);
+                if ended.is_some() {
+                    // This process is about to end, and the threads that answer with it.
+                    let _ = given.recv_timeout(GIVEN);
+                }
                 return ended;
             }
             Request::Operate { process, order } => {

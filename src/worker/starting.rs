@@ -1,37 +1,41 @@
 //! The start: what is waited for, when start gives up, and what init is told once everything is published, or all that a
 //! process needs.
 
+use super::control::Reader;
 use super::directories::When;
 use super::group::Files;
 use super::{Event, Worker};
 use crate::config::plan::LayerPlan;
 use crate::error::{Complaint, Failure};
 use crate::exit::Exit;
-use crate::link::ToInit;
-use crate::probe::Group;
 use crate::source::layers::State;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// Between two tries of a probe that is down.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// After the start, before its memory goes back: what starts may soon be told something.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
+
+/// Feeds a loop with what init says.
+pub(super) fn listen_to(mut reader: Reader, feed: Sender<Event>) {
+    super::thread("link", move || {
+        loop {
+            let event = reader.message().map_or(Event::InitGone, Event::Init);
+            let last = matches!(event, Event::InitGone);
+            if feed.send(event).is_err() || last {
+                return;
+            }
+        }
+    });
+}
 
 impl Worker<'_> {
     /// Feeds the loop with what comes from elsewhere; only once there is something to wait for, so that a start from
     /// the environment alone has no thread at all.
     pub(super) fn listen(&mut self) {
-        if let Some(mut reader) = self.reader.take() {
-            let feed = self.sender.clone();
-            super::thread("link", move || {
-                loop {
-                    let event = reader.message().map_or(Event::InitGone, Event::Init);
-                    let last = matches!(event, Event::InitGone);
-                    if feed.send(event).is_err() || last {
-                        return;
-                    }
-                }
-            });
+        if let Some(reader) = self.reader.take() {
+            listen_to(reader, self.sender.clone());
         }
         if !self.control.has_init() && self.listener.is_none() {
             let feed = self.sender.clone();
@@ -68,18 +72,9 @@ impl Worker<'_> {
         }
     }
 
-    /// What a probe's program gets, as checks and reload commands do; init ends its group when this worker dies.
+    /// What a probe's program gets.
     pub(super) fn probe_surroundings(&self) -> crate::probe::Surroundings {
-        let control = self.control.clone();
-        crate::probe::Surroundings {
-            env_remove: self.hidden.clone(),
-            dir: self.surroundings.directory.clone(),
-            data_limit: self.surroundings.data_limit,
-            groups: Some(Box::new(move |group| match group {
-                Group::Begins(pgid) => control.tell(&ToInit::Command(pgid)),
-                Group::Ended(pgid) => control.tell(&ToInit::CommandEnded(pgid)),
-            })),
-        }
+        super::health::surroundings(&self.control, &self.hidden, &self.surroundings)
     }
 
     /// A group could not be published at start: it waits for what can still change, else start fails at once.
@@ -148,7 +143,7 @@ impl Worker<'_> {
         self.make_directories(When::Last, now)?;
         self.gate = None;
         self.blocked.clear();
-        self.rest_at = self.mode.watches().then(|| now + REST);
+        self.rest_at = Some(now + REST);
         self.start_processes()?;
         if self.control.has_init() {
             self.begin_to_use(now, |worker| worker.starts.all());

@@ -107,7 +107,7 @@ impl<'p> Worker<'p> {
             templates_touched: false,
             made: BTreeMap::new(),
             starts,
-            rest_at: None,
+            rest_at: welcome.started.then(|| now + super::starting::REST),
             sender,
             events,
             reader,

@@ -5,7 +5,7 @@
 use super::process::State;
 use super::tests::{FIRST, MAIN, WORKER, spec};
 use super::*;
-use crate::link::{Care, Kind as Is, Log, ReloadAction};
+use crate::link::{Care, Kind as Is, Log, Readiness, ReloadAction, Restart};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,6 +20,8 @@ enum Step {
     /// main, or the other one, ends with this status.
     Dies(bool, i32),
     WorkerDies(i32),
+    /// The worker has seen that the other one is ready, and leaves.
+    Leaves,
     Say(Say),
     Closed,
     Broken,
@@ -39,6 +41,8 @@ enum Say {
     Restart(bool),
     Reload(bool),
     Command,
+    /// The other one is ready.
+    Ready,
     Finished,
     Exit,
 }
@@ -53,7 +57,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<bool>().prop_map(Say::Restart),
         1 => any::<bool>().prop_map(Say::Reload),
         1 => Just(Say::Command),
-        1 => Just(Say::Finished),
+        2 => Just(Say::Ready),
+        2 => Just(Say::Finished),
         1 => Just(Say::Exit),
     ];
     let status = prop_oneof![(0..=255i32).prop_map(|code| code << 8), 1..=64i32];
@@ -64,6 +69,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => prop_oneof![Just(libc::SIGTERM), arriving].prop_map(Step::Signal),
         2 => (any::<bool>(), status).prop_map(|(main, status)| Step::Dies(main, status)),
         1 => (0..=1i32).prop_map(|code| Step::WorkerDies(code << 8)),
+        1 => Just(Step::Leaves),
         8 => say.prop_map(Step::Say),
         1 => Just(Step::Closed),
         1 => Just(Step::Broken),
@@ -71,7 +77,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<bool>().prop_map(Step::Reaped),
         8 => proptest::bool::weighted(0.9).prop_map(Step::Answer),
     ];
-    proptest::collection::vec(step, 0..60)
+    // Half of them begin where everything runs: what follows a start would be rare otherwise.
+    let start = [Say::Process(true), Say::Process(false), Say::Start].map(Step::Say);
+    let start = std::iter::once(Step::Answer(true)).chain(start).chain([Step::Answer(true), Step::Answer(true)]);
+    let start: Vec<Step> = start.collect();
+    (any::<bool>(), proptest::collection::vec(step, 0..60))
+        .prop_map(move |(begun, steps)| if begun { start.iter().cloned().chain(steps).collect() } else { steps })
 }
 
 /// What main is told to be.
@@ -84,11 +95,14 @@ struct Kind {
     shutdown: bool,
     /// Something is left in the end that cannot be killed.
     stuck: bool,
+    /// The other process always comes back, and becomes ready by a probe.
+    probed: bool,
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    (proptest::bool::weighted(0.2), any::<bool>(), proptest::bool::weighted(0.3), proptest::bool::weighted(0.2))
-        .prop_map(|(plain, group, shutdown, stuck)| Kind { plain, group, shutdown, stuck })
+    let rare = proptest::bool::weighted(0.2);
+    (rare, any::<bool>(), proptest::bool::weighted(0.3), rare, any::<bool>())
+        .prop_map(|(plain, group, shutdown, stuck, probed)| Kind { plain, group, shutdown, stuck, probed })
 }
 
 impl Kind {
@@ -100,7 +114,9 @@ impl Kind {
             let log = if self.group { Log::Prefix } else { Log::Inherit };
             ProcessSpec { group: self.group, shutdown_timeout, rewrite, exit_codes, log, ..spec() }
         } else {
-            let care = Care { kind: Is::Sidecar, ..Care::default() };
+            let (restart, ready) =
+                if self.probed { (Restart::Always, Readiness::Probe) } else { (Restart::Never, Readiness::AtOnce) };
+            let care = Care { kind: Is::Sidecar, restart, ready, ..Care::default() };
             ProcessSpec { name: SIDE.into(), group: self.group, care, ..spec() }
         }
     }
@@ -134,6 +150,8 @@ struct World {
     /// It closed its link, and lives.
     closed: bool,
     settled: bool,
+    /// A worker that had said goodbye has left.
+    left: bool,
     next_pid: i32,
     held: BTreeSet<&'static str>,
     /// Stopped, to be started again.
@@ -174,6 +192,7 @@ impl World {
             worker_killed: false,
             closed: false,
             settled: false,
+            left: false,
             next_pid: FIRST,
             held: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -185,6 +204,11 @@ impl World {
             reap: false,
             reaped: false,
         }
+    }
+
+    /// Somebody is to see when the other process is ready.
+    fn is_awaited(&self) -> bool {
+        self.index(false).is_some_and(|index| self.machine.processes[index].awaits_probe())
     }
 
     fn index(&self, main: bool) -> Option<usize> {
@@ -213,6 +237,8 @@ impl World {
                 Action::ForkWorker => {
                     let forking = self.asked.iter().any(|asked| matches!(asked, Asked::Fork));
                     prop_assert!(!self.decided && self.worker.is_none() && !forking, "two workers, or too late");
+                    prop_assert!(!self.left || self.is_awaited(), "a worker that nobody needs");
+                    self.settled = false;
                     self.asked.push_back(Asked::Fork);
                 }
                 Action::Kill { target, signal } => {
@@ -225,7 +251,8 @@ impl World {
                     match signal {
                         libc::SIGTERM => {
                             runs.stops += 1;
-                            prop_assert!(runs.stops <= 1 || self.decided, "two stop protocols");
+                            // Once KILL is on its way nothing that is sent matters.
+                            prop_assert!(runs.stops <= 1 || runs.killed || self.decided, "two stop protocols");
                         }
                         libc::SIGKILL => {
                             // One bound for all: at its end whoever still runs is killed, asked before or not.
@@ -244,6 +271,9 @@ impl World {
                 Action::Reap => {
                     prop_assert!(!std::mem::replace(&mut self.reaped, true), "decided twice");
                     self.reap = true;
+                }
+                Action::Tell(ToWorker::Welcome { probes, .. }) => {
+                    prop_assert_eq!(probes, self.left, "who published, and who only probes");
                 }
                 Action::Settle => self.settled = true,
                 Action::Exit(exit) => {
@@ -311,7 +341,8 @@ impl World {
     }
 
     fn say(&mut self, say: &Say) -> Result<(), TestCaseError> {
-        let open = !self.decided;
+        // What another says than one that only probes may say, is not taken.
+        let open = !self.decided && !self.left;
         let message = match *say {
             Say::Process(main) => ToInit::Process(Box::new(self.kind.spec(main))),
             Say::Start => ToInit::Start,
@@ -333,6 +364,10 @@ impl World {
                 ToInit::Reload { id: 2, process: name(main).into(), action: ReloadAction::Signal(libc::SIGHUP) }
             }
             Say::Command => ToInit::Command(70),
+            Say::Ready => {
+                let pid = self.index(false).and_then(|index| self.running.get(&index)).map_or(0, |runs| runs.pid);
+                ToInit::Ready { process: SIDE.into(), pid }
+            }
             Say::Finished => ToInit::Finished,
             Say::Exit => {
                 self.exit_asked |= open;
@@ -369,6 +404,7 @@ impl World {
     fn worker_dies(&mut self, status: i32) -> Result<(), TestCaseError> {
         let Some(pid) = self.worker.take() else { return Ok(()) };
         (self.closed, self.worker_killed) = (false, false);
+        self.left |= self.machine.worker.is_parting() && status == 0 && self.machine.held.is_empty();
         self.feed(Event::Exited { pid, status })
     }
 
@@ -387,13 +423,18 @@ impl World {
             }
             Step::Dies(main, status) => self.index(main).map_or(Ok(()), |index| self.dies(index, status)),
             Step::WorkerDies(status) => self.worker_dies(status),
+            Step::Leaves if self.worker.is_some() => {
+                self.say(&Say::Ready)?;
+                self.say(&Say::Finished)?;
+                self.worker_dies(0)
+            }
             Step::Say(say) if self.worker.is_some() => self.say(&say),
             Step::Closed if self.worker.is_some() => {
                 self.closed = true;
                 self.feed(Event::Closed)
             }
             Step::Broken if self.worker.is_some() => self.feed(Event::Broken),
-            Step::Say(_) | Step::Closed | Step::Broken => Ok(()),
+            Step::Leaves | Step::Say(_) | Step::Closed | Step::Broken => Ok(()),
             Step::Pass(millis) => self.pass(Duration::from_millis(millis)),
             Step::Reaped(left) => self.reaped(left),
             Step::Answer(good) => self.answer(good),
@@ -451,6 +492,8 @@ proptest! {
             let main = world.index(true);
             let owed = world.owed.iter().any(|index| Some(*index) == main || world.machine.leaving.is_none());
             prop_assert!(!owed, "a restart without a start");
+            let seen = !world.is_awaited() || world.machine.leaving.is_some() || world.worker.is_some() || world.kind.plain;
+            prop_assert!(seen, "nobody sees when it is ready");
         }
         prop_assert!(world.exit.is_some() || !world.closed || world.worker.is_none() || world.machine.worker.is_parting(), "a dead link for ever");
     }

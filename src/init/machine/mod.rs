@@ -138,7 +138,7 @@ pub enum Action {
     Log(Level, String),
     /// The last line: proem itself is the reason for the exit.
     LastWord(Exit, String),
-    /// There is no worker any more and there will be none: init is at its smallest from here on.
+    /// There is no worker any more: init is at its smallest from here on, until a process is started again.
     Settle,
     /// The end. The last action there is.
     Exit(Exit),
@@ -299,6 +299,11 @@ impl Machine {
         self.worker.is_wanted() || self.processes.len() > 1 || self.processes.iter().any(Process::may_start)
     }
 
+    /// Whether a worker may be forked again, to see when a process is ready.
+    pub fn may_probe(&self) -> bool {
+        self.worker.is_wanted() || self.processes.iter().any(Process::may_await_probe)
+    }
+
     fn on_exited(&mut self, now: Instant, pid: i32, status: i32, out: &mut Vec<Action>) {
         if self.worker.pid() == Some(pid) {
             self.on_worker_gone(now, status, out);
@@ -325,11 +330,6 @@ impl Machine {
             ToInit::Finished => self.worker.finish(),
             // The code is decided; nothing that a worker says changes that.
             _ if self.ending.is_some() => {}
-            ToInit::Process(spec) => self.learn(*spec, out),
-            ToInit::Start => self.on_start(out),
-            ToInit::Allow(names) => self.allow(&names, out),
-            ToInit::Renew => self.worker.renew(),
-            ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Watch => self.watch(now, out),
             ToInit::Ready { process, pid } => {
                 let index = self.processes.iter().position(|known| known.name == process);
@@ -337,6 +337,13 @@ impl Machine {
                     self.on_ready(now, index, pid, out);
                 }
             }
+            // What only probes has nothing else to say, and what a start needs may have been given back.
+            _ if self.worker.only_probes() => self.on_broken(out),
+            ToInit::Process(spec) => self.learn(*spec, out),
+            ToInit::Start => self.on_start(out),
+            ToInit::Allow(names) => self.allow(&names, out),
+            ToInit::Renew => self.worker.renew(),
+            ToInit::Only(names) => self.only(now, &names, out),
             ToInit::Unhealthy { process, pid, reason } => self.on_unhealthy(now, &process, pid, &reason, out),
             ToInit::Hold(names) => self.hold(names, out),
             ToInit::Release(names) => self.release(now, &names, out),

@@ -224,6 +224,18 @@ impl Process {
         matches!(self.state, State::Over { ready: false })
     }
 
+    /// It runs, and the worker is to see when it is ready.
+    pub(super) fn awaits_probe(&self) -> bool {
+        matches!(self.state, State::Running { ready: false, stop: None, .. })
+            && self.rules.care.ready == Readiness::Probe
+    }
+
+    /// Whether a life of it, this one or a later, is to be seen ready by a worker.
+    pub(super) fn may_await_probe(&self) -> bool {
+        let next = self.newest.as_ref().is_some_and(|spec| spec.care.ready == Readiness::Probe);
+        next || self.awaits_probe()
+    }
+
     pub(super) fn kind(&self) -> Kind {
         self.rules.care.kind
     }

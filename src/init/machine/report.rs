@@ -2,7 +2,7 @@
 
 use super::process::{Process, State};
 use super::{Action, Machine};
-use crate::link::{Phase, ProcessState, ToWorker};
+use crate::link::{Phase, ProcessState, Readiness, ToWorker};
 use std::time::Instant;
 
 impl Machine {
@@ -40,6 +40,7 @@ impl Process {
             age: self.since.map(|since| now.saturating_duration_since(since)).unwrap_or_default(),
             restarts: self.history.restarts,
             last_exit: self.history.exit.map(|exit| exit.0),
+            probed: self.rules.care.ready == Readiness::Probe,
         }
     }
 }

@@ -134,9 +134,10 @@ impl Machine {
         if is_main || self.main().is_none() && self.processes[index].kind() == Kind::Essential {
             self.started = true;
             self.worker.main_started();
-            if !self.worker.is_wanted() {
-                self.settle(out);
-            }
+        }
+        self.probe_again(out);
+        if self.started && !self.worker.is_wanted() {
+            self.settle(out);
         }
         if self.processes[index].is_ready() {
             self.start_all(out);
@@ -184,6 +185,7 @@ impl Machine {
         }
         process.since = Some(now);
         out.push(Action::Log(Level::Info, format!("process `{}` is ready", process.name)));
+        self.worker.probed();
         self.report(now, index, out);
         if self.ending.is_none() {
             self.start_all(out);

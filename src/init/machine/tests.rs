@@ -1,3 +1,4 @@
+mod called_back;
 mod early;
 mod graph;
 mod orders;
@@ -313,14 +314,8 @@ fn held_processes_wait_over_a_workers_death() {
     case.take();
     case.wait(Duration::from_secs(1));
     let specs = vec![(MAIN.into(), spec().fingerprint())];
-    let welcome = ToWorker::Welcome {
-        started: true,
-        allowed: vec![],
-        owed: vec!["web".into()],
-        held: vec![MAIN.into()],
-        specs,
-        refused: Vec::new(),
-    };
+    let (owed, held, allowed, refused) = (vec!["web".into()], vec![MAIN.into()], Vec::new(), Vec::new());
+    let welcome = ToWorker::Welcome { started: true, allowed, owed, held, specs, refused, probes: false };
     assert_eq!(case.take(), [Action::ForkWorker, Action::Tell(welcome)]);
     case.say(ToInit::Start);
     assert_eq!(case.take(), []);

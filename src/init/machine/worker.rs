@@ -1,5 +1,7 @@
-//! The worker's life as init sees it: forked, trusted with nothing, replaced when it dies, let go when it has finished.
+//! The worker's life as init sees it: forked, trusted with nothing, replaced when it dies, let go when it has finished, and
+//! called back when somebody is to see that a process is ready again.
 
+use super::process::Process;
 use super::shutdown::Leaving;
 use super::{Action, Machine, Target, backoff, decode};
 use crate::exit::Exit;
@@ -30,6 +32,8 @@ pub(super) struct Worker {
     /// Deaths since main started, or before; forgotten after a good life.
     deaths: u32,
     finished: bool,
+    /// One has finished: all is published. Those that come after it only probe.
+    left: bool,
     /// Its successor is to come at once.
     renews: bool,
     /// Process groups of its commands.
@@ -42,7 +46,7 @@ pub(super) struct Worker {
 
 #[derive(Debug)]
 enum State {
-    /// There is none and there will be none.
+    /// There is none, and there will be one only if a process is to be probed again.
     None,
     Forking,
     Alive {
@@ -64,6 +68,7 @@ impl Worker {
             state,
             deaths: 0,
             finished: false,
+            left: false,
             renews: false,
             commands: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -73,6 +78,11 @@ impl Worker {
 
     pub(super) fn is_wanted(&self) -> bool {
         !matches!(self.state, State::None)
+    }
+
+    /// All is published: whoever is forked now is only to see when processes are ready.
+    pub(super) fn only_probes(&self) -> bool {
+        self.left
     }
 
     pub(super) fn pid(&self) -> Option<i32> {
@@ -121,6 +131,13 @@ impl Worker {
         self.deaths = 0;
     }
 
+    /// A process is ready: whoever saw that was of use.
+    pub(super) fn probed(&mut self) {
+        if self.left {
+            self.deaths = 0;
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Alive { kill_at, .. } => kill_at,
@@ -148,8 +165,8 @@ impl Machine {
         let specs = specs.collect();
         let refused = self.worker.refused.iter().map(|(group, refused)| (group.clone(), refused.clone())).collect();
         let allowed = self.processes.iter().filter(|process| process.allowed).map(|process| process.name.clone());
-        let (started, allowed) = (self.start_wanted, allowed.collect());
-        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, refused }));
+        let (started, allowed, probes) = (self.start_wanted, allowed.collect(), self.worker.left);
+        out.push(Action::Tell(ToWorker::Welcome { started, allowed, owed, held, specs, refused, probes }));
     }
 
     pub(super) fn on_not_forked(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
@@ -170,16 +187,26 @@ impl Machine {
         }
         self.watched = false;
         out.push(Action::Unlink);
-        let expected = self.worker.finished && exit == Exit::OK;
+        // Who leaves has released what it held: nobody who follows would.
+        let expected = self.worker.finished && exit == Exit::OK && self.held.is_empty();
         let leaves = self.leaving.as_ref().is_some_and(Leaving::is_exit);
         let ends = self.ending.is_some() || leaves;
         self.worker.state = State::None;
-        if expected && self.ending.is_none() {
-            self.settle(out);
+        if expected {
+            self.worker.left = true;
+            // Nobody publishes any more.
+            self.worker.refused.clear();
         }
         let renews = std::mem::take(&mut self.worker.renews);
-        if expected || ends {
+        if ends {
             return;
+        }
+        if self.worker.left && !self.needs_prober() {
+            // Of one that only probed, a death now is as good as a goodbye: there is nothing left to do.
+            return self.settle(out);
+        }
+        if expected {
+            return self.probe_on(now, since, out);
         }
         if renews && exit == Exit::OK {
             // Whoever asked for that may have mended what refused it.
@@ -196,6 +223,30 @@ impl Machine {
             _ => "",
         };
         self.count_death(now, since, &format!("the worker died ({how})"), hint, out);
+    }
+
+    /// Whether somebody is to see when a process is ready.
+    fn needs_prober(&self) -> bool {
+        let open = self.ending.is_none() && self.leaving.is_none();
+        open && self.processes.iter().any(Process::awaits_probe)
+    }
+
+    /// Calls a worker back for a process that was started again after the last one had left.
+    pub(super) fn probe_again(&mut self, out: &mut Vec<Action>) {
+        if self.worker.left && matches!(self.worker.state, State::None) && self.needs_prober() {
+            self.fork_worker(out);
+        }
+    }
+
+    /// The worker left while a process was being started again. One that leaves again and again without having seen
+    /// anything ready counts as dying: init must not fork for ever.
+    fn probe_on(&mut self, now: Instant, since: Instant, out: &mut Vec<Action>) {
+        if self.worker.deaths == 0 {
+            self.worker.deaths = 1;
+            self.fork_worker(out);
+        } else {
+            self.count_death(now, since, "the worker left before all processes were ready", "", out);
+        }
     }
 
     fn count_death(&mut self, now: Instant, since: Instant, what: &str, hint: &str, out: &mut Vec<Action>) {
@@ -235,7 +286,14 @@ impl Machine {
 
     pub(super) fn worker_due(&mut self, now: Instant, out: &mut Vec<Action>) {
         match &mut self.worker.state {
-            State::Dead { until } if *until <= now => self.fork_worker(out),
+            State::Dead { until } if *until <= now => {
+                if self.worker.left && !self.needs_prober() {
+                    self.worker.state = State::None;
+                    self.settle(out);
+                } else {
+                    self.fork_worker(out);
+                }
+            }
             State::Alive { pid, kill_at, .. } if kill_at.is_some_and(|at| at <= now) => {
                 *kill_at = None;
                 out.push(Action::Kill { target: Target::Pid(*pid), signal: libc::SIGKILL });

@@ -439,7 +439,14 @@ fn who_watches_is_told() {
     case.say(ToInit::Watch);
     let state = |name: &str, phase, age| {
         let age = Duration::from_secs(age);
-        Action::Tell(ToWorker::Process(ProcessState { name: name.into(), phase, age, restarts: 0, last_exit: None }))
+        Action::Tell(ToWorker::Process(ProcessState {
+            name: name.into(),
+            phase,
+            age,
+            restarts: 0,
+            last_exit: None,
+            probed: false,
+        }))
     };
     let (running, ready) = (Phase::Running { pid: FIRST }, Phase::Ready { pid: FIRST + 1 });
     assert_eq!(case.take(), [state("php", running, 3), state(MAIN, ready, 3)]);
