@@ -219,9 +219,15 @@ mod tests {
         assert_eq!(
             bad(&["-t", "a:b", "nginx", "-g", "daemon off;"]),
             "`nginx` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
-             `proem -t a:b -- nginx -g daemon off;`; in an image, ENTRYPOINT ends with \"--\""
+             `proem -t a:b -- nginx -g 'daemon off;'`; in an image, ENTRYPOINT ends with \"--\""
         );
         assert!(bad(&["run", "nginx"]).contains("`proem run -- nginx`"));
+        assert!(bad(&["nginx", "it's"]).contains(r"`proem -- nginx 'it'\''s'`"));
+        assert_eq!(
+            bad(&["render", "-t", "a:b", "--", "nginx"]),
+            "`nginx`: `proem render` runs no command\n  hint: `proem exec -- nginx` runs one"
+        );
+        assert!(bad(&["render", "nginx"]).ends_with("hint: `proem render --help` lists what it takes"));
         assert_eq!(bad(&["rendr"]), "`rendr` is no command of proem\n  hint: did you mean `render`?");
     }
 

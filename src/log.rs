@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How important an event is; an event below the chosen level is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +79,7 @@ fn json_line(level: Level, message: &str) -> String {
     };
     let mut line = String::with_capacity(message.len() + 96);
     // Writing to a String cannot fail.
-    let _ = write!(line, "{{\"time\":{}.{:03},\"level\":\"{level}\",\"message\":", now.as_secs(), now.subsec_millis());
+    let _ = write!(line, "{{\"time\":\"{}\",\"level\":\"{level}\",\"message\":", rfc3339(now));
     json_string(&mut line, message);
     if let Some(hint) = hint {
         line.push_str(",\"hint\":");
@@ -101,6 +101,23 @@ fn json_string(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+/// `2026-01-31T23:59:59.999Z`, from the time since 1970.
+pub fn rfc3339(since: Duration) -> String {
+    let seconds = since.as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's `civil_from_days`: years that begin in March, in eras of 400 of them.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
 /// One write, no lock, no buffer: usable in init, and a closed or full stderr is nobody's reason to stop.
@@ -126,4 +143,32 @@ macro_rules! debug {
             $crate::log::event($crate::log::Level::Debug, &format!($($arg)*))
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let at = |seconds, millis| rfc3339(Duration::from_secs(seconds) + Duration::from_millis(millis));
+        // `date -u -d @N`.
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_399, 7), "2000-02-28T23:59:59.007Z");
+        assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000Z");
+        assert_eq!(at(1_798_761_599, 999), "2026-12-31T23:59:59.999Z");
+        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn an_event_as_json() {
+        let line = json_line(Level::Warn, "`a\"b` is\u{1b} wrong\n  hint: write `a`");
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let time = event["time"].as_str().unwrap();
+        assert_eq!(
+            event,
+            serde_json::json!({"time": time, "level": "warn", "message": "`a\"b` is  wrong", "hint": "write `a`"})
+        );
+        assert!(time.len() == 24 && time.ends_with('Z'), "as that of a process's lines: {time}");
+    }
 }

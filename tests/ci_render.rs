@@ -69,7 +69,7 @@ mod failures {
         for (arguments, stderr) in [
             (
                 &["--no-such-option"][..],
-                "proem: unexpected argument `--no-such-option` found\n  hint: `proem --help` lists what there is\n",
+                "proem: exit 64: unexpected argument `--no-such-option` found\n  hint: `proem --help` lists what there is\n",
             ),
             (
                 &[],
@@ -97,7 +97,7 @@ mod failures {
             ),
             (
                 &["-t", "t.tera:t", "--dry-run", "--watch"],
-                "proem: the argument `--dry-run` cannot be used with `--watch`\n  hint: `proem --help` lists what there is\n",
+                "proem: exit 64: the argument `--dry-run` cannot be used with `--watch`\n  hint: `proem --help` lists what there is\n",
             ),
             (
                 &["-t", "t.tera:t", "--out-dir", ""],

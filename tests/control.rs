@@ -122,7 +122,7 @@ fn orders_reach_processes() {
     let second = case.web()["pid"].as_i64().unwrap();
     assert_ne!(first, second);
     case.done(&["stop", "web"], "stop of `web`");
-    case.process.until("it is stopped", || (case.web()["state"] == "stopped").then_some(()));
+    assert_eq!(case.web()["state"], "stopped", "the answer comes when it has ended");
     let health = case.ask(&["health"]);
     assert_eq!((health.code, health.stdout.as_str()), (1, "process `web` is stopped\n"));
     assert_eq!(case.ask(&["health", "--require", "main", "--require", "app"]).code, 0);
@@ -132,9 +132,12 @@ fn orders_reach_processes() {
     case.done(&["signal", "main", "HUP"], "HUP to `main`");
     case.process.until("main got it", || case.process.stdout().contains("hup").then_some(()));
     for (words, said) in [
-        (&["stop", "main"][..], "stop of `main`: the end of main is the end of the container: stop that"),
-        (&["start", "web"], "start of `web`: nothing to do in the state that it is in"),
-        (&["restart", "wbe"], "restart of `wbe`: there is no process `wbe`"),
+        (
+            &["stop", "main"][..],
+            "stop of `main`: the end of main is the end of the container\n  hint: stop the container, or `proem restart main`",
+        ),
+        (&["start", "web"], "start of `web`: it is ready\n  hint: `proem status` shows what each process is in"),
+        (&["restart", "wbe"], "restart of `wbe`: there is no process `wbe`\n  hint: processes: main, web"),
         (&["signal", "main", "HPU"], "`HPU`: this is no signal\n  hint: did you mean `HUP`?"),
     ] {
         let output = case.ask(words);
@@ -142,6 +145,51 @@ fn orders_reach_processes() {
         assert_eq!((output.code, output.stderr), (code, format!("proem: exit {code}: {said}\n")));
     }
     assert_eq!(case.ask(&["health", "--require", "nobody"]).stdout, "there is no source or process `nobody`\n");
+}
+
+/// A process that does not end by TERM, and one that comes after another.
+#[test]
+fn orders_during_a_stop_and_before_the_start() {
+    let dir = folder();
+    let socket = dir.path().join("sock");
+    let config = format!(
+        r#"
+control = "{}"
+wait_for = ["file:{}"]
+[process.web]
+command = ["/bin/sh", "-c", "trap '' TERM; echo web; while :; do sleep 0.05; done"]
+stop_timeout = "1s"
+[process.main]
+command = ["sleep", "1000"]
+after = ["web"]
+"#,
+        text(&socket),
+        text(&dir.path().join("go")),
+    );
+    let config = write(dir.path(), "proem.toml", &config);
+    let process = proem(["-c", text(&config)]).start();
+    let ask = |words: &[&str]| proem([]).args(words.iter().copied()).args(["--control", text(&socket)]).output();
+    let states = || {
+        let status: serde_json::Value = serde_json::from_str(&ask(&["status", "--format", "json"]).stdout).ok()?;
+        let of = |one: &serde_json::Value| format!("{} {}", one["name"], one["state"]).replace('"', "");
+        Some(status["processes"].as_array()?.iter().map(of).collect::<Vec<_>>())
+    };
+    process.until("processes that wait are told of", || (states()? == ["main waiting", "web waiting"]).then_some(()));
+    write(dir.path(), "go", "");
+    process.until("both run", || (states()? == ["main ready", "web ready"]).then_some(()));
+    process.until("it ignores TERM", || process.stdout().contains("web").then_some(()));
+
+    // It is wanted back while it is being stopped: whoever wanted it gone is told, the other when it runs.
+    let stop = std::thread::scope(|scope| {
+        let stop = scope.spawn(|| ask(&["stop", "web"]));
+        process.until("it is being stopped", || states()?.contains(&"web stopping".to_owned()).then_some(()));
+        let start = ask(&["start", "web"]);
+        assert_eq!((start.code, &*start.stdout), (0, "start of `web`: done\n"), "{}", start.stderr);
+        stop.join().unwrap()
+    });
+    assert_eq!((stop.code, &*stop.stderr), (1, "proem: exit 1: stop of `web`: a later order overruled it\n"));
+    assert_eq!(states().unwrap(), ["main ready", "web ready"]);
+    assert_eq!(process.stdout().matches("web").count(), 2);
 }
 
 #[test]

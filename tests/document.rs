@@ -11,9 +11,13 @@ fn the_man_page_explains_signals_and_exit_codes() {
     let output = proem(["man"]).output();
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
     assert!(output.stdout.starts_with(".ie \\n(.g .ds Aq"), "{}", output.stdout);
-    for text in ["forwarded", "CHLD", "126", "wait\\-for", "proem\\-probe"] {
+    for text in ["forwarded", "CHLD", "126", "wait\\-for", "proem probe <URI>", "max\\-stale", "dry\\-run"] {
         assert!(output.stdout.contains(text), "no {text} in\n{}", output.stdout);
     }
+    // There is no other page to point at, and a table keeps its columns.
+    assert!(!output.stdout.contains("(1)"), "{}", output.stdout);
+    let table = output.stdout.split_once("Signals that proem gets:").map(|(before, _)| before).unwrap_or_default();
+    assert!(table.ends_with(".nf\n"), "{}", output.stdout);
 }
 
 #[test]

@@ -140,6 +140,40 @@ fn the_first_command_of_a_readme_runs() {
     }
 }
 
+/// The README's session, step by step: what is typed gives what is shown. Where it sleeps, this looks until it is so.
+#[test]
+fn the_session_of_the_readme_is_what_happens() {
+    let dir = support::folder();
+    let readme = read(&root().join("README.md"));
+    let session = readme.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let port = support::ports::free::<1>()[0].to_string();
+    let session = session.replace("/tmp/demo", text(dir.path())).replace("8088", &port);
+    let mut steps = session.split("$ ").skip(1).map(|step| step.split_once('\n').unwrap()).collect::<Vec<_>>();
+    let (_, files) = steps.remove(0);
+    for (name, content) in ["nginx.conf", "shop.conf.tera", "shop.toml"].into_iter().zip(files.lines()) {
+        support::write(dir.path(), name, &format!("{content}\n"));
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/bin", text(Path::new(BINARY).parent().unwrap()));
+    let sh = |command: &str| Builder::new("/bin/sh").args(["-c", command]).env("PATH", &path).dir(dir.path());
+
+    let (command, shown) = steps.remove(0);
+    let mut process = sh(&format!("exec env {}", command.strip_suffix(" &").unwrap())).start();
+    process.until("it starts as shown", || (process.stderr() == shown).then_some(()));
+    let (last, code) = steps.pop().unwrap();
+    assert_eq!(last, "kill $!; wait $!; echo $?");
+    for (command, shown) in steps {
+        let (change, look) = command.split_once("; sleep 3; ").unwrap_or(("", command));
+        let before = process.stderr().len();
+        assert_eq!(sh(change).output().code, 0);
+        process.until(&format!("`{command}` gives what is shown"), || {
+            let page = sh(look).output().stdout;
+            (format!("{}{page}", &process.stderr()[before..]) == shown).then_some(())
+        });
+    }
+    process.signal(libc::SIGTERM);
+    assert_eq!(format!("{}\n", process.ended(support::proem::SOON).code), code);
+}
+
 /// The configurations that the README shows are right, and the command line takes its one-line recipes.
 #[test]
 fn the_recipes_of_the_readme_are_no_mistakes() {

@@ -49,6 +49,33 @@ fn what_cannot_be_started_is_named_with_its_reason() {
     assert!(said.ends_with("hint: the file has Windows line ends: save it with those of Unix\n"), "{said}");
 }
 
+/// What Kubernetes shows of a container that ended is its last word, not that of a probe beside it.
+#[test]
+fn the_last_word_goes_to_the_termination_log_and_nobody_elses() {
+    let dir = folder();
+    let path = text(dir.path());
+    let log = write(dir.path(), "termination-log", "");
+    let script = format!(
+        "mknod {path}/null c 1 3 && mount --bind {path} /dev || exit 99
+         {BINARY} probe nonsense; {BINARY} status --control /nope; {BINARY} --nonsense
+         exec {BINARY} \"$@\""
+    );
+    let container = |arguments: &[&str]| {
+        let words = ["--mount", "--pid", "--fork", "/bin/sh", "-c", &script, "sh"];
+        let words = words.into_iter().chain(arguments.iter().copied());
+        let _ = std::fs::remove_file(dir.path().join("null"));
+        let output = Builder::new("unshare").args(words).output();
+        (output.code, read(&log))
+    };
+    let missing = "proem: exit 127: failed to start `/nope`: `/nope` does not exist\n";
+    assert_eq!(container(&["--", "/nope"]), (127, missing.into()));
+    write(dir.path(), "termination-log", "");
+    let word = "proem: exit 64: unexpected argument `--nonsense` found\n  hint: `proem --help` lists what there is\n";
+    assert_eq!(container(&["--nonsense"]), (64, word.into()));
+    write(dir.path(), "termination-log", "");
+    assert_eq!(container(&["--", "/bin/sh", "-c", "exit 3"]), (3, String::new()));
+}
+
 #[test]
 fn closed_standard_descriptors_stay_closed_and_harmless() {
     let main = "for fd in 0 1 2; do [ -e /proc/self/fd/$fd ] && exit 1; done; exit 43";

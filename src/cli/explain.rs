@@ -38,19 +38,37 @@ pub(super) fn explain(error: &clap::Error, args: &[String]) -> (Exit, String) {
 /// A bare word where an option or `--` was expected: mostly the command itself, without its `--`.
 fn explain_word(word: &str, args: &[String]) -> String {
     let at = args.iter().position(|arg| arg == word).unwrap_or(args.len());
-    let command: Vec<&str> = args[at..].iter().map(String::as_str).filter(|arg| *arg != "--").collect();
-    let before = args[..at].iter().skip(1);
     let known = definition();
     let near = nearest(word, known.get_subcommands().map(clap::Command::get_name));
-    match near {
-        Some(near) if at == 1 => format!("`{word}` is no command of proem\n  hint: did you mean `{near}`?"),
-        _ => {
-            let start: String = before.flat_map(|arg| [arg.as_str(), " "]).collect();
-            format!(
-                "`{word}` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
-                 `proem {start}-- {}`; in an image, ENTRYPOINT ends with \"--\"",
-                command.join(" ")
-            )
-        }
+    if let Some(near) = near.filter(|_| at == 1) {
+        return format!("`{word}` is no command of proem\n  hint: did you mean `{near}`?");
     }
+    let (before, rest) = args.split_at(at);
+    let quoted = |words: &[String]| words.iter().map(|arg| shell_word(arg)).collect::<Vec<_>>().join(" ");
+    let command: Vec<String> = rest.iter().filter(|arg| *arg != "--").cloned().collect();
+    let asked = before.iter().skip(1).find(|arg| known.find_subcommand(arg).is_some());
+    if let Some(asked) = asked.filter(|asked| !matches!(asked.as_str(), "run" | "exec")) {
+        let remedy = if before.last().is_some_and(|arg| arg == "--") {
+            format!("`proem exec -- {}` runs one", quoted(&command))
+        } else {
+            format!("`proem {asked} --help` lists what it takes")
+        };
+        return format!("`{word}`: `proem {asked}` runs no command\n  hint: {remedy}");
+    }
+    let start = quoted(&before[1.min(at)..]);
+    let space = if start.is_empty() { "" } else { " " };
+    format!(
+        "`{word}` is neither an option nor a command of proem\n  hint: the command that is run follows `--`: \
+         `proem {start}{space}-- {}`; in an image, ENTRYPOINT ends with \"--\"",
+        quoted(&command)
+    )
+}
+
+/// A word as a shell takes it.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=+./:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

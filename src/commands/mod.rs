@@ -41,7 +41,19 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
     let environment = environ::by_name(&environ::raw());
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err((exit, text)) => return said(exit, &text),
+        Err((Exit::OK, text)) => return said(&text),
+        Err((exit, text)) => {
+            let (level, format) =
+                config::early_log(&Cli { options: cli::Options::default(), command: Command::Man }, &environment);
+            log::configure(level, format);
+            // A probe beside the container's process is not the container's last word.
+            if std::process::id() == 1 {
+                crate::init::last_word(exit, &text);
+            } else {
+                crate::error!("exit {exit}: {text}");
+            }
+            return exit;
+        }
     };
     let (level, format) = config::early_log(&cli, &environment);
     log::configure(level, format);
@@ -57,7 +69,11 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
             Command::Schema => document::schema(),
             _ => document::man(),
         };
-        return outcome.unwrap_or_else(|error| fail(&error));
+        return outcome.unwrap_or_else(|error| {
+            let (exit, reason) = reason(&error);
+            crate::error!("exit {exit}: {reason}");
+            exit
+        });
     };
     let call = Call { cli, mode, environment, inherited };
     let outcome = match mode {
@@ -72,28 +88,27 @@ pub fn main(args: Vec<OsString>, inherited: &Inherited) -> Exit {
     outcome.unwrap_or_else(|error| fail(&error))
 }
 
-/// Help and version go to standard output, mistakes to standard error.
-fn said(exit: Exit, text: &str) -> Exit {
+/// Help and version go to standard output.
+fn said(text: &str) -> Exit {
     use std::io::Write as _;
-    let text = text.trim_end();
     // A closed stream is nobody's reason to end differently.
-    let _ = if exit == Exit::OK {
-        writeln!(std::io::stdout(), "{text}")
-    } else {
-        writeln!(std::io::stderr(), "proem: {text}")
-    };
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    Exit::OK
+}
+
+/// Says why proem ends by itself: every complaint, and the code on the last line.
+fn fail(error: &anyhow::Error) -> Exit {
+    let (exit, reason) = reason(error);
+    crate::init::last_word(exit, &reason);
     exit
 }
 
-/// Says why proem ends by itself: every complaint, and the code on the last line. What is no [`Failure`] is a fault of
-/// proem's own.
-fn fail(error: &anyhow::Error) -> Exit {
-    let (exit, reason) = match error.downcast_ref::<Failure>() {
+/// The code, and what the last line says; what it does not is logged. What is no [`Failure`] is a fault of proem's own.
+fn reason(error: &anyhow::Error) -> (Exit, String) {
+    match error.downcast_ref::<Failure>() {
         Some(failure) => (failure.exit, complain(failure)),
         None => (Exit::INTERNAL, format!("{error:#}")),
-    };
-    crate::init::last_word(exit, &reason);
-    exit
+    }
 }
 
 /// Logs every complaint but a single one that the last line can carry, and returns what the last line says.

@@ -152,8 +152,8 @@ fn ready(reader: &mut Reader<'_>, item: &Item) -> Option<(Readiness, Option<Read
         return Some((Readiness::Notify, None));
     }
     let probe = probe(reader, table)?;
-    let every = reader.duration(table, "every").unwrap_or(READY_EVERY);
-    by_probe(probe, every, reader.duration(table, "timeout").unwrap_or(PROBE_TIMEOUT))
+    let every = reader.interval(table, "every").unwrap_or(READY_EVERY);
+    by_probe(probe, every, reader.interval(table, "timeout").unwrap_or(PROBE_TIMEOUT))
 }
 
 fn alive(reader: &mut Reader<'_>, table: &Table) -> Option<AlivePlan> {
@@ -169,8 +169,8 @@ fn alive(reader: &mut Reader<'_>, table: &Table) -> Option<AlivePlan> {
     }
     Some(AlivePlan {
         probe: probe(reader, table)?,
-        every: reader.duration(table, "every").unwrap_or(ALIVE_EVERY),
-        timeout: reader.duration(table, "timeout").unwrap_or(PROBE_TIMEOUT),
+        every: reader.interval(table, "every").unwrap_or(ALIVE_EVERY),
+        timeout: reader.interval(table, "timeout").unwrap_or(PROBE_TIMEOUT),
         failures: reader.count(table, "failures", 1..=1000).unwrap_or(FAILURES),
     })
 }

@@ -162,7 +162,7 @@ pub fn understand(cli: &Cli, environment: &Environment, mode: Mode, root: &Path)
     // A command that is wrong was said already.
     if mode.runs() && !processes.iter().any(is_enough) && !process::names_main(&tree) {
         let spot = reader.mistakes.origin("");
-        reader.mistakes.add_exit(spot, no_command(), Exit::USAGE);
+        reader.mistakes.add_exit(spot, no_command(&processes), Exit::USAGE);
     }
     let processes = match mode {
         Mode::RenderOnce | Mode::RenderWatch | Mode::DryRun => Vec::new(),
@@ -269,11 +269,20 @@ fn probes(reader: &mut Reader<'_>, tree: &Table, extra: &options::Extra) -> Vec<
     written.iter().chain(&extra.wait_for).filter_map(|item| reader.probe("wait_for", item)).collect()
 }
 
-fn no_command() -> Complaint {
-    Complaint::new("no command to run").hint(
-        "write it after `--`, or as `command` of `[process.main]`; an image's own `ENTRYPOINT` clears the `CMD` of \
-         its base image: repeat that CMD",
-    )
+/// Nobody whose end would be the container's.
+fn no_command(processes: &[ProcessPlan]) -> Complaint {
+    let complaint = Complaint::new("no command to run");
+    match processes.iter().find(|process| process.care.kind == Kind::Sidecar) {
+        Some(sidecar) => complaint.hint(format!(
+            "write it after `--`, or as `command` of `[process.main]`; without main a process must be the container's: \
+             `essential = true` below `[process.{}]`",
+            sidecar.name
+        )),
+        None => complaint.hint(
+            "write it after `--`, or as `command` of `[process.main]`; an image's own `ENTRYPOINT` clears the `CMD` of \
+             its base image: repeat that CMD",
+        ),
+    }
 }
 
 /// Whether there is anything for a worker to do: a template, a source, something to wait for, a control socket that was asked

@@ -20,7 +20,7 @@ pub fn post(reader: &mut Reader<'_>, table: &Table) -> Option<PostPlan> {
     let method = reader.word(table, "method", METHODS, |name| METHODS.contains(&name).then(|| name.to_owned()));
     let headers = headers(reader, table);
     let expect = expect(reader, table);
-    let timeout = reader.duration(table, "timeout").unwrap_or(TIMEOUT);
+    let timeout = reader.interval(table, "timeout").unwrap_or(TIMEOUT);
     let url = reader.nonempty("post", item)?;
     // A query may hold a token.
     let written = match &item.raw {

@@ -9,6 +9,9 @@ use crate::os::{environ::Environment, signals};
 use crate::probe::Probe;
 use std::time::Duration;
 
+/// What is repeated without a pause is a busy loop; what must be over in no time never is.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// Reads items, collecting mistakes.
 pub struct Reader<'a> {
     /// What references are expanded from.
@@ -170,6 +173,14 @@ impl Reader<'_> {
     /// A duration with its unit.
     pub fn duration(&mut self, table: &Table, key: &str) -> Option<Duration> {
         self.parsed(table, key, "a duration such as `2s`", units::duration)
+    }
+
+    /// A duration in which something is to happen, or after which it happens again: 10 ms at least.
+    pub fn interval(&mut self, table: &Table, key: &str) -> Option<Duration> {
+        self.parsed(table, key, "a duration such as `2s`", |text| match units::duration(text)? {
+            time if time < LEAST => Err(("less than 10 ms is too short here".into(), "write `10ms` or more".into())),
+            time => Ok(time),
+        })
     }
 
     /// A size with its unit, or `none`.

@@ -159,7 +159,7 @@ fn in_one_way(reader: &mut Reader<'_>, table: &Table, spot: Spot) -> Option<Relo
         }
         "touch" => ReloadPlan::Touch(reader.absolute(table, "touch")?),
         _ => {
-            let timeout = reader.duration(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
+            let timeout = reader.interval(table, "timeout").unwrap_or(COMMAND_TIMEOUT);
             ReloadPlan::Run { command: reader.command(table, "run")?, timeout }
         }
     })

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long the answer may take: a restart takes as long as the process's stop.
@@ -70,7 +70,7 @@ pub fn serve(path: &Path, feed: impl Fn(Asked) -> bool + Send + Sync + 'static) 
     Ok(Server { path: path.to_owned() })
 }
 
-/// Puts a request to the loop; nothing: it is over, or does not answer.
+/// Puts a request to the loop; nothing: it is over.
 pub fn put(request: Request, feed: &dyn Fn(Asked) -> bool) -> Option<Response> {
     put_and_hold(request, feed).0
 }
@@ -78,7 +78,17 @@ pub fn put(request: Request, feed: &dyn Fn(Asked) -> bool) -> Option<Response> {
 /// The same; what comes with the answer is dropped when that was given.
 fn put_and_hold(request: Request, feed: &dyn Fn(Asked) -> bool) -> (Option<Response>, Sender<()>) {
     let ((answer, receiver), (held, given)) = (channel(), channel());
-    let response = if feed(Asked { request, answer, given }) { receiver.recv_timeout(ANSWER).ok() } else { None };
+    if !feed(Asked { request, answer, given }) {
+        return (None, held);
+    }
+    let response = match receiver.recv_timeout(ANSWER) {
+        Ok(response) => Some(response),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => Some(Response::Refused {
+            message: "it takes more than two minutes".into(),
+            hint: Some("it goes on; `proem status` shows what each process is in".into()),
+        }),
+    };
     (response, held)
 }
 

@@ -82,7 +82,16 @@ fn typed(text: &str, lower: Option<&Value>, infer: bool) -> Result<Option<Value>
             integer(trimmed).map(Some).ok_or("integer")
         }
         ValueKind::F64 => float(trimmed).map(Some).ok_or("number"),
-        ValueKind::Array => list(trimmed, lower.as_array().unwrap_or_default()).map(Some).ok_or("list"),
+        ValueKind::Array => {
+            let lower = lower.as_array().unwrap_or_default();
+            list(trimmed, lower).map(Some).ok_or_else(|| match model(lower).map(Value::kind) {
+                _ if trimmed.starts_with('[') => "list",
+                Some(ValueKind::Bool) => "list of booleans",
+                Some(ValueKind::F64) => "list of numbers",
+                Some(ValueKind::U64 | ValueKind::I64 | ValueKind::U128 | ValueKind::I128) => "list of integers",
+                _ => "list",
+            })
+        }
         _ => Ok(None),
     }
 }
@@ -114,7 +123,7 @@ fn list(text: &str, lower: &[Value]) -> Option<Value> {
     if text.is_empty() {
         return Some(Value::from(Vec::<Value>::new()));
     }
-    let model = lower.first().filter(|first| lower.iter().all(|item| item.kind() == first.kind()));
+    let model = model(lower);
     let items = text.split(',').map(|item| {
         let item = item.trim();
         match model {
@@ -125,6 +134,11 @@ fn list(text: &str, lower: &[Value]) -> Option<Value> {
         }
     });
     items.collect::<Option<Vec<_>>>().map(Value::from)
+}
+
+/// What all items are like, if they are of one type.
+fn model(list: &[Value]) -> Option<&Value> {
+    list.first().filter(|first| list.iter().all(|item| item.kind() == first.kind()))
 }
 
 /// `?typed`: what the text is when it is written as JSON writes it. `007`, `1e5` and ` 1` stay text: they are more often
@@ -204,7 +218,8 @@ mod tests {
         assert_eq!(wanted(r#"{"a":{"b":1}}"#, r#"{"a":{"b":"1.5"}}"#), ("a.b".to_owned(), "integer"));
         assert_eq!(wanted(r#"{"a":true}"#, r#"{"a":"maybe"}"#), ("a".to_owned(), "boolean"));
         assert_eq!(wanted(r#"{"a":1.0}"#, r#"{"a":"inf"}"#), ("a".to_owned(), "number"));
-        assert_eq!(wanted(r#"{"a":[1]}"#, r#"{"a":"1,b"}"#), ("a".to_owned(), "list"));
+        assert_eq!(wanted(r#"{"a":[1]}"#, r#"{"a":"1,b"}"#), ("a".to_owned(), "list of integers"));
+        assert_eq!(wanted(r#"{"a":[true]}"#, r#"{"a":"1,b"}"#), ("a".to_owned(), "list of booleans"));
         assert_eq!(wanted(r#"{"a":[1]}"#, r#"{"a":"[1"}"#), ("a".to_owned(), "list"));
     }
 

@@ -101,7 +101,7 @@ impl Worker<'_> {
     }
 
     fn process_metrics(&self, page: &mut Page, now: Instant) {
-        let processes: Vec<ProcessStatus> = self.processes.states(now).collect();
+        let processes = self.process_statuses(now);
         let of = |value: fn(&ProcessStatus) -> f64| {
             processes.iter().map(move |one| (label("process", &one.name), value(one))).collect::<Vec<_>>()
         };

@@ -19,23 +19,33 @@ const GIVEN: Duration = Duration::from_millis(500);
 /// Somebody who waits for init's word.
 #[derive(Debug)]
 pub struct Operator {
+    process: String,
     what: String,
     answer: Sender<Response>,
 }
 
 impl Operator {
-    /// init's word.
-    pub fn answer(self, outcome: Outcome) {
+    /// The process that is to do something.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// init's word. `state`: what it said last that the process is in.
+    pub fn answer(self, outcome: Outcome, state: Option<&str>) {
+        let Operator { what, answer, .. } = self;
         let response = match outcome {
-            Outcome::Done => Response::Done(self.what),
+            Outcome::Done => Response::Done(what),
             Outcome::NotRunning => Response::Refused {
-                message: format!("{}: nothing to do in the state that it is in", self.what),
-                hint: None,
+                message: match state {
+                    Some(state) => format!("{what}: it is {state}"),
+                    None => format!("{what}: nothing to do in the state that it is in"),
+                },
+                hint: Some("`proem status` shows what each process is in".into()),
             },
-            Outcome::Failed(why) => Response::Refused { message: format!("{}: {why}", self.what), hint: None },
+            Outcome::Failed(why) => Response::Refused { message: format!("{what}: {why}"), hint: None },
         };
         // Who asked may have gone.
-        let _ = self.answer.send(response);
+        let _ = answer.send(response);
     }
 }
 
@@ -114,14 +124,14 @@ impl Worker<'_> {
     }
 
     fn operate(&mut self, process: String, order: Order, answer: Sender<Response>) {
-        let refused = |message: String| {
-            let _ = answer.send(Response::Refused { message, hint: None });
+        let refused = |message: String, hint: Option<String>| {
+            let _ = answer.send(Response::Refused { message, hint });
         };
         if !self.control.has_init() {
-            return refused("`render --watch` runs no process".into());
+            return refused("`render --watch` runs no process".into(), None);
         }
         if self.operators.len() >= MAX_OPERATORS {
-            return refused("too many orders wait for their turn".into());
+            return refused("too many orders wait for their turn".into(), Some("ask again later".into()));
         }
         let (what, order) = match order {
             Order::Restart => (format!("restart of `{process}`"), link::Order::Restart),
@@ -131,10 +141,35 @@ impl Worker<'_> {
                 (format!("{} to `{process}`", crate::os::signals::name(number)), link::Order::Send(number))
             }
         };
+        // Only names that are known come into the log.
+        let known = self.names_of_processes();
+        if !known.contains(&&*process) {
+            return refused(
+                format!("{what}: there is no process `{process}`"),
+                Some(format!("processes: {}", known.join(", "))),
+            );
+        }
+        if matches!(order, link::Order::Stop) && process == "main" {
+            return refused(
+                format!("{what}: the end of main is the end of the container"),
+                Some("stop the container, or `proem restart main`".into()),
+            );
+        }
         let id = self.new_id();
         crate::info!("asked for: {what}");
-        self.operators.insert(id, Operator { what, answer });
+        self.operators.insert(id, Operator { process: process.clone(), what, answer });
         self.control.tell(&ToInit::Operate { id, process, order });
+    }
+
+    /// Those of the configuration, and those that init still knows from an earlier one.
+    fn names_of_processes(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.plan.processes.iter().map(|process| &*process.name).collect();
+        for (told, _) in self.processes.told() {
+            if !names.contains(&&*told.name) {
+                names.push(&told.name);
+            }
+        }
+        names
     }
 
     /// `proem reload`: the next worker reads everything anew, if it would come to be.

@@ -18,10 +18,29 @@ impl Worker<'_> {
             uptime: seconds(now.saturating_duration_since(self.began)),
             started: self.gate.is_none(),
             draining: self.draining,
-            processes: self.processes.states(now).collect(),
+            processes: self.process_statuses(now),
             sources: (0..self.sources.len()).map(|source| self.source_status(source, now)).collect(),
             targets: (0..self.groups.len()).flat_map(|group| self.target_statuses(group, now)).collect(),
         }
+    }
+
+    /// Every process: as init described it, or waiting where it has not done so yet.
+    pub(super) fn process_statuses(&self, now: Instant) -> Vec<ProcessStatus> {
+        let mut processes: Vec<ProcessStatus> = self.processes.states(now).collect();
+        let untold = |name: &str| self.control.has_init() && !processes.iter().any(|process| process.name == name);
+        let waiting: Vec<ProcessStatus> = (self.plan.processes.iter().filter(|process| untold(&process.name)))
+            .map(|process| ProcessStatus {
+                name: process.name.clone(),
+                state: word(Phase::Waiting).0.to_owned(),
+                pid: None,
+                since: seconds(now.saturating_duration_since(self.began)),
+                restarts: 0,
+                last_exit: None,
+            })
+            .collect();
+        processes.extend(waiting);
+        processes.sort_by(|one, other| one.name.cmp(&other.name));
+        processes
     }
 
     pub(super) fn source_status(&self, source: usize, now: Instant) -> SourceStatus {
@@ -81,16 +100,13 @@ impl Worker<'_> {
         if self.gate.is_some() {
             unready.push("the start is not over".to_owned());
         }
-        // Until init has described a process (it is asked as soon as somebody may ask here) nobody can say that it is ready.
-        let untold =
-            |name: &str| self.control.has_init() && !self.processes.told().any(|(state, _)| state.name == name);
-        for process in self.plan.processes.iter().filter(|process| asked(&process.name) && untold(&process.name)) {
-            unready.push(format!("process `{}` is waiting", process.name));
-        }
-        for process in self.processes.states(now).filter(|process| asked(&process.name)) {
+        for process in self.process_statuses(now).iter().filter(|process| asked(&process.name)) {
             let done = process.state == "ended" && process.last_exit == Some(0);
-            if process.state != "ready" && !done {
-                unready.push(format!("process `{}` is {}", process.name, process.state));
+            match &*process.state {
+                "ready" => {}
+                "running" => unready.push(format!("process `{}` is not ready yet", process.name)),
+                state if !done => unready.push(format!("process `{}` is {state}", process.name)),
+                _ => {}
             }
         }
         unready
@@ -130,15 +146,7 @@ impl super::health::Processes {
     /// Every process as init described it last.
     pub fn states(&self, now: Instant) -> impl Iterator<Item = ProcessStatus> {
         self.told().map(move |(state, told)| {
-            let (name, pid) = match state.phase {
-                Phase::Waiting => ("waiting", None),
-                Phase::Running { pid } => ("running", Some(pid)),
-                Phase::Ready { pid } => ("ready", Some(pid)),
-                Phase::Stopping { pid } => ("stopping", Some(pid)),
-                Phase::Pausing => ("pausing", None),
-                Phase::Ended => ("ended", None),
-                Phase::Stopped => ("stopped", None),
-            };
+            let (name, pid) = word(state.phase);
             ProcessStatus {
                 name: state.name.clone(),
                 state: name.to_owned(),
@@ -148,6 +156,23 @@ impl super::health::Processes {
                 last_exit: state.last_exit,
             }
         })
+    }
+
+    /// What init said last that a process is in.
+    pub fn state_of(&self, name: &str) -> Option<&'static str> {
+        self.told().find(|(state, _)| state.name == name).map(|(state, _)| word(state.phase).0)
+    }
+}
+
+fn word(phase: Phase) -> (&'static str, Option<i32>) {
+    match phase {
+        Phase::Waiting => ("waiting", None),
+        Phase::Running { pid } => ("running", Some(pid)),
+        Phase::Ready { pid } => ("ready", Some(pid)),
+        Phase::Stopping { pid } => ("stopping", Some(pid)),
+        Phase::Pausing => ("pausing", None),
+        Phase::Ended => ("ended", None),
+        Phase::Stopped => ("stopped", None),
     }
 }
 

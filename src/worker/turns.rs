@@ -126,7 +126,10 @@ impl Worker<'_> {
             Event::InitGone => return Some(Ended::InitGone),
             Event::Signal(signal) => return Some(Ended::Signal(signal)),
             Event::Init(ToWorker::Reloaded { id, outcome }) => match self.operators.remove(&id) {
-                Some(operator) => operator.answer(outcome),
+                Some(operator) => {
+                    let state = self.processes.state_of(operator.process());
+                    operator.answer(outcome, state);
+                }
                 None => self.reloaded(id, outcome, now),
             },
             Event::Asked(asked) => return self.asked(asked, now),

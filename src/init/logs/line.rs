@@ -2,7 +2,6 @@
 
 use super::memory::MAX_LINE;
 use crate::link::Log;
-use std::time::Duration;
 
 /// A line at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Writer {
         Writer { prefix: format!("{name} | ").into_bytes(), json }
     }
 
-    /// Adds a line of a stream (0: output, 1: error), read at `time` ([`rfc3339`]).
+    /// Adds a line of a stream (0: output, 1: error), read at `time` ([`crate::log::rfc3339`]).
     pub fn line(&self, out: &mut Vec<u8>, log: Log, stream: usize, time: &[u8], line: &[u8]) {
         if log == Log::Json {
             out.extend_from_slice(b"{\"time\":\"");
@@ -100,37 +99,9 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// `2026-01-31T23:59:59.999Z`, from the time since 1970.
-pub fn rfc3339(since: Duration) -> String {
-    let seconds = since.as_secs();
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's `civil_from_days`: years that begin in March, in eras of 400 of them.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        let at = |seconds, millis| rfc3339(Duration::from_secs(seconds) + Duration::from_millis(millis));
-        // `date -u -d @N`.
-        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_399, 7), "2000-02-28T23:59:59.007Z");
-        assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000Z");
-        assert_eq!(at(1_798_761_599, 999), "2026-12-31T23:59:59.999Z");
-        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
-    }
 
     #[test]
     fn json_reads_back_whatever_the_line_holds() {

@@ -4,10 +4,11 @@
 //! Every signal is blocked in it, as in init: a TERM to all does not end it before what was written is out, a reader that is
 //! gone is an error and no death, and a terminal does not stop it.
 
-use super::line::{Writer, cut, rfc3339};
+use super::line::{Writer, cut};
 use super::memory::{CAPACITY, Mark, Shared};
 use super::output::Output;
 use crate::link::Log;
+use crate::log::rfc3339;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;

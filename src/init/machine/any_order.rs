@@ -255,7 +255,8 @@ impl World {
                             prop_assert!(runs.stops <= 1 || runs.killed || self.decided, "two stop protocols");
                         }
                         libc::SIGKILL => {
-                            let why = runs.stops > 0 || self.kind.shutdown && Some(*index) == main;
+                            // One bound for all: at its end whoever still runs is killed, asked before or not.
+                            let why = runs.stops > 0 || self.kind.shutdown;
                             prop_assert!(why, "KILL, and nobody asked for the end");
                             runs.killed = true;
                         }

@@ -70,6 +70,7 @@ impl Machine {
     pub(super) fn end(&mut self, now: Instant, exit: Exit, out: &mut Vec<Action>) {
         if self.ending.is_none() {
             self.ending = Some(Ending { exit, phase: Phase::Stopping });
+            self.bound_shutdown(now);
             for process in &mut self.processes {
                 if matches!(process.state, State::Pausing { .. }) {
                     process.state = State::Waiting;
@@ -123,7 +124,7 @@ impl Machine {
         if self.ending.as_ref().is_some_and(Ending::stops_others) {
             if self.shutdown_at.take_if(|at| *at <= now).is_some() {
                 for process in &mut self.processes {
-                    process.kill(now, out);
+                    process.end_now(now, out);
                 }
             }
             self.stops_due(now, out);

@@ -246,7 +246,7 @@ impl Machine {
             return if ending.stops_others() { stops.min() } else { ending.deadline() };
         }
         // While main is between fork and exec there is nothing to kill: its outcome comes first.
-        let shutdown = self.shutdown_at.filter(|_| self.main().is_some_and(|main| !main.is_starting()));
+        let shutdown = self.shutdown_at.filter(|_| self.main().is_none_or(|main| !main.is_starting()));
         let stops = self.processes.iter().filter_map(Process::deadline).min();
         let leaving = self.leaving.as_ref().and_then(Leaving::deadline);
         [shutdown, stops, leaving, self.worker.deadline()].into_iter().flatten().min()

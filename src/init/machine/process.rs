@@ -32,8 +32,10 @@ pub(super) struct Process {
     kept: Vec<i32>,
     /// Asked to be restarted as soon as it is released.
     pub(super) restart_wanted: bool,
-    /// Reloads that are answered when it runs anew.
+    /// Reloads and orders that are answered when it runs anew.
     pub(super) replies: Vec<u64>,
+    /// Orders that are answered when it has stopped.
+    pub(super) stops: Vec<u64>,
     pub(super) history: History,
     /// It is not declared any more.
     pub(super) dropped: bool,
@@ -186,6 +188,7 @@ impl Process {
             kept: Vec::new(),
             restart_wanted: false,
             replies: Vec::new(),
+            stops: Vec::new(),
             history: History::default(),
             dropped: false,
         }
@@ -255,7 +258,30 @@ impl Process {
     /// Whoever asked for a reload is gone; what it still owed, its successor asks for again.
     pub(super) fn forget_replies(&mut self) {
         self.replies.clear();
+        self.stops.clear();
         self.restart_wanted = false;
+    }
+
+    /// Whether an operator is having it stopped.
+    pub(super) fn stops_for_operator(&self) -> bool {
+        matches!(&self.state, State::Running { stop: Some(Stop { purpose: Purpose::Operator, .. }), .. })
+    }
+
+    /// Whether its stop is the container's end, which no order changes.
+    pub(super) fn stops_for_good(&self) -> bool {
+        matches!(
+            &self.state,
+            State::Running { stop: Some(Stop { purpose: Purpose::Shutdown | Purpose::Exit(..), .. }), .. }
+        )
+    }
+
+    /// An operator who had it stopped wants it back: it is started when it has gone.
+    pub(super) fn stop_to_restart(&mut self) {
+        if let State::Running { stop: Some(stop), .. } = &mut self.state
+            && matches!(stop.purpose, Purpose::Operator)
+        {
+            stop.purpose = Purpose::Restart;
+        }
     }
 
     /// Whether it is being stopped in order to run again.
@@ -342,6 +368,16 @@ impl Process {
             let late = format!("process `{}` did not end in the time that it had: KILL", self.name);
             out.push(Action::Log(Level::Warn, late));
             out.push(Action::Kill { target: Target::Group(*pid), signal: libc::SIGKILL });
+        }
+    }
+
+    /// The time of all is over: it is killed, asked before or not.
+    pub(super) fn end_now(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if let State::Running { stop, .. } = &mut self.state
+            && stop.as_ref().is_none_or(|stop| matches!(stop.kill, Kill::At(_)))
+        {
+            *stop = Some(Stop { purpose: Purpose::Shutdown, kill: Kill::At(now) });
+            self.kill(now, out);
         }
     }
 

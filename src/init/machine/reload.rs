@@ -13,14 +13,27 @@ use std::time::Instant;
 const MAX_REPLIES: usize = 1024;
 
 impl Process {
+    /// It does not run anew: whoever waits for that has waited for nothing.
+    pub(super) fn answer_restarts(&mut self, out: &mut Vec<Action>) {
+        self.restart_wanted = false;
+        for id in std::mem::take(&mut self.replies) {
+            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning }));
+        }
+    }
+
+    /// Answers the operators who wait for its end.
+    pub(super) fn answer_stops(&mut self, outcome: &Outcome, out: &mut Vec<Action>) {
+        for id in std::mem::take(&mut self.stops) {
+            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: outcome.clone() }));
+        }
+    }
+
     /// Answers whoever wants it restarted: the end was asked for, and what ends now is not started again. Otherwise a file
     /// that changes during a shutdown would start main anew, and the TERM that it got would be forgotten.
     fn is_leaving(&mut self, out: &mut Vec<Action>) {
         let text = format!("process `{}` is not restarted: the end was asked for", self.name);
         out.push(Action::Log(Level::Warn, text));
-        for id in std::mem::take(&mut self.replies) {
-            out.push(Action::Tell(ToWorker::Reloaded { id, outcome: Outcome::NotRunning }));
-        }
+        self.answer_restarts(out);
     }
 }
 
@@ -74,7 +87,10 @@ impl Machine {
                 | State::Pausing { .. }
                 | State::Over { .. }
                 | State::Stopped
-                | State::Running { stop: Some(Stop { purpose: Purpose::Exit(..) | Purpose::Shutdown, .. }), .. },
+                | State::Running {
+                    stop: Some(Stop { purpose: Purpose::Exit(..) | Purpose::Shutdown | Purpose::Operator, .. }),
+                    ..
+                },
                 ReloadAction::Restart,
             ) => {
                 out.push(tell(Outcome::NotRunning));
@@ -95,16 +111,17 @@ impl Machine {
         }
     }
 
-    /// What an operator asks for.
+    /// What an operator asks for. A stop is answered when the process has ended, a start or restart when it runs.
     pub(super) fn operate(&mut self, now: Instant, id: u64, name: &str, order: Order, out: &mut Vec<Action>) {
+        let tell = |outcome| Action::Tell(ToWorker::Reloaded { id, outcome });
         let Some(index) = self.processes.iter().position(|process| process.name == name) else {
-            let outcome = Outcome::Failed(format!("there is no process `{name}`"));
-            return out.push(Action::Tell(ToWorker::Reloaded { id, outcome }));
+            return out.push(tell(Outcome::Failed(format!("there is no process `{name}`"))));
         };
+        let ends = self.leaving.is_some();
         let process = &mut self.processes[index];
         let main = process.is_main();
-        if order == Order::Restart && process.is_there() {
-            return self.reload(now, id, name, ReloadAction::Restart, out);
+        if process.replies.len() + process.stops.len() >= MAX_REPLIES {
+            return self.on_broken(out);
         }
         let outcome = match (order, &process.state) {
             (Order::Send(signal), _) if !(1..=64).contains(&signal) => {
@@ -114,16 +131,32 @@ impl Machine {
                 out.push(Action::Kill { target: process.target(*pid), signal });
                 Outcome::Done
             }
+            (Order::Start | Order::Restart, _) if ends => {
+                Outcome::Failed("the end of the container was asked for".into())
+            }
             (Order::Stop, _) if main => {
                 Outcome::Failed("the end of main is the end of the container: stop that".into())
             }
-            (Order::Stop, State::Running { .. }) => {
+            (Order::Stop, State::Running { .. }) if !process.stops_for_good() => {
+                process.answer_restarts(out);
+                process.stops.push(id);
                 process.stop(now, Purpose::Operator, out);
-                Outcome::Done
+                return self.report(now, index, out);
             }
             (Order::Stop, State::Waiting | State::Pausing { .. }) => {
                 process.state = State::Stopped;
+                process.answer_restarts(out);
                 Outcome::Done
+            }
+            (Order::Start | Order::Restart, _) if process.stops_for_operator() => {
+                process.stop_to_restart();
+                process.replies.push(id);
+                let overruled = Outcome::Failed("a later order overruled it".into());
+                process.answer_stops(&overruled, out);
+                return;
+            }
+            (Order::Restart, State::Running { .. } | State::Starting) if process.is_there() => {
+                return self.reload(now, id, name, ReloadAction::Restart, out);
             }
             (Order::Start | Order::Restart, State::Pausing { .. } | State::Over { .. } | State::Stopped) if !main => {
                 process.history.in_a_row = 0;
@@ -135,7 +168,7 @@ impl Machine {
             _ => Outcome::NotRunning,
         };
         self.report(now, index, out);
-        out.push(Action::Tell(ToWorker::Reloaded { id, outcome }));
+        out.push(tell(outcome));
     }
 
     /// `reload = "exit"`, or a start that failed: the worker wants the container to end.

@@ -48,9 +48,10 @@ impl Machine {
         let started = self.started;
         let main = &self.processes[index];
         let asks = main.rules.shuts_down(number);
-        if asks && self.shutdown_at.is_none() {
-            self.shutdown_at = main.rules.shutdown_timeout.map(|timeout| now + timeout);
+        if asks {
+            self.bound_shutdown(now);
         }
+        let main = &self.processes[index];
         let runs = matches!(main.state, State::Running { .. } | State::Starting);
         if asks && runs {
             self.leave(now, Asked::Signal(number), out);
@@ -87,6 +88,21 @@ impl Machine {
         self.leave_on(now, out);
     }
 
+    /// From its first step on the end of all has `shutdown_timeout`.
+    pub(super) fn bound_shutdown(&mut self, now: Instant) {
+        if self.shutdown_at.is_none() {
+            self.shutdown_at = self.longest(|process| process.rules.shutdown_timeout).map(|timeout| now + timeout);
+        }
+    }
+
+    /// A time of main's; without main the longest of the essential processes.
+    fn longest(&self, of: fn(&Process) -> Option<Duration>) -> Option<Duration> {
+        match self.main() {
+            Some(main) => of(main),
+            None => self.processes.iter().filter_map(of).max(),
+        }
+    }
+
     /// The end was asked for: nothing but main is started from here on. Asked again by a signal, it is not waited any
     /// longer.
     pub(super) fn leave(&mut self, now: Instant, asked: Asked, out: &mut Vec<Action>) {
@@ -97,14 +113,10 @@ impl Machine {
             }
             return;
         }
-        let longest = |of: fn(&Process) -> Option<Duration>| match self.main() {
-            Some(main) => of(main),
-            None => self.processes.iter().filter_map(of).max(),
-        };
-        let bound = longest(|process| process.rules.shutdown_timeout).map(|timeout| now + timeout);
         // Who has not started serves nobody yet.
-        let drain = longest(|process| Some(process.rules.care.drain)).filter(|drain| self.started && !drain.is_zero());
-        self.shutdown_at = self.shutdown_at.or(bound);
+        let drain = self.longest(|process| Some(process.rules.care.drain));
+        let drain = drain.filter(|drain| self.started && !drain.is_zero());
+        self.bound_shutdown(now);
         let drain_until = drain.map(|drain| now + drain);
         if drain_until.is_some() {
             out.push(Action::Tell(ToWorker::Draining));
@@ -209,7 +221,6 @@ impl Machine {
             return;
         }
         let Some(main) = self.main_index().map(|index| &mut self.processes[index]) else {
-            self.shutdown_at = None;
             if let Some(leaving) = &mut self.leaving {
                 leaving.drain_until = None;
             }
@@ -225,8 +236,12 @@ impl Machine {
                     main.stop(now, Purpose::Exit(*exit, reason.clone()), out);
                 }
                 main.kill(now, out);
+                for process in self.processes.iter_mut().filter(|process| !process.is_main()) {
+                    process.end_now(now, out);
+                }
             }
-            _ => self.end(now, Exit::by_signal(libc::SIGTERM), out),
+            // What still runs is killed as soon as this has begun.
+            _ => return self.end(now, Exit::by_signal(libc::SIGTERM), out),
         }
         self.shutdown_at = None;
     }

@@ -232,7 +232,15 @@ impl Machine {
             None => self.ended_by_itself(now, index, (pid, ready, ran), exit, out),
         }
         self.report(now, index, out);
-        if self.ending.is_none() && self.leaving.is_some() {
+        if self.ending.is_some() {
+            return;
+        }
+        let process = &mut self.processes[index];
+        process.answer_stops(&Outcome::Done, out);
+        if matches!(process.state, State::Over { .. } | State::Stopped) {
+            process.answer_restarts(out);
+        }
+        if self.leaving.is_some() {
             self.leave_on(now, out);
         }
     }

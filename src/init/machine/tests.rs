@@ -1,6 +1,7 @@
 mod called_back;
 mod early;
 mod graph;
+mod orders;
 mod several;
 
 use super::*;

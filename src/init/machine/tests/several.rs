@@ -1,13 +1,13 @@
 //! Several processes: order, readiness, restarts, the way to the end.
 
 use super::*;
-use crate::link::{Care, Exhausted, Kind, Order, Phase, ProcessState, Readiness, Restart, RestartLimit};
+use crate::link::{Care, Exhausted, Kind, Phase, ProcessState, Readiness, Restart, RestartLimit};
 
 pub(super) fn named(name: &str, care: Care) -> ProcessSpec {
     ProcessSpec { name: name.into(), stop_timeout: Duration::from_secs(5), care, ..spec() }
 }
 
-fn sidecar() -> Care {
+pub(super) fn sidecar() -> Care {
     Care { kind: Kind::Sidecar, restart: Restart::Always, ..Care::default() }
 }
 
@@ -16,13 +16,13 @@ fn after(mut care: Care, names: &[&str]) -> Care {
     care
 }
 
-fn limited(restarts: u32, when_exhausted: Exhausted) -> Care {
+pub(super) fn limited(restarts: u32, when_exhausted: Exhausted) -> Care {
     let limit = Some(RestartLimit { restarts, within: Duration::from_mins(1) });
     Care { limit, when_exhausted, ..sidecar() }
 }
 
 /// With a worker, started.
-fn started(specs: impl IntoIterator<Item = ProcessSpec>) -> Case {
+pub(super) fn started(specs: impl IntoIterator<Item = ProcessSpec>) -> Case {
     let mut case = Case::with_worker();
     for spec in specs {
         case.say(ToInit::Process(Box::new(spec)));
@@ -32,13 +32,13 @@ fn started(specs: impl IntoIterator<Item = ProcessSpec>) -> Case {
     case
 }
 
-fn spawn(process: usize) -> Action {
+pub(super) fn spawn(process: usize) -> Action {
     Action::Spawn { process }
 }
-fn term(pid: i32) -> Action {
+pub(super) fn term(pid: i32) -> Action {
     Action::Kill { target: Target::Pid(pid), signal: libc::SIGTERM }
 }
-fn loud(actions: Vec<Action>) -> Vec<Action> {
+pub(super) fn loud(actions: Vec<Action>) -> Vec<Action> {
     actions.into_iter().filter(|action| !matches!(action, Action::Log(..))).collect()
 }
 
@@ -183,6 +183,46 @@ fn a_term_stops_those_after_main_first() {
     assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(143))]);
 }
 
+/// Processes with `shutdown_timeout` in front, and a stop protocol of five seconds each.
+fn bounded(specs: impl IntoIterator<Item = ProcessSpec>) -> Case {
+    let bound = |spec| ProcessSpec { shutdown_timeout: Some(Duration::from_secs(2)), ..spec };
+    let mut case = started(specs.into_iter().map(bound));
+    case.take();
+    case
+}
+
+#[test]
+fn one_shutdown_timeout_bounds_them_all() {
+    // main has not ended in time: nobody else is given another one.
+    let mut case = bounded([named(MAIN, Care::default()), named("php", sidecar()), named("db", sidecar())]);
+    case.signal(libc::SIGTERM);
+    assert_eq!(case.take(), [to_main(libc::SIGTERM)]);
+    case.wait(Duration::from_secs(2));
+    assert_eq!(loud(case.take()), [kill_group(FIRST), kill_group(FIRST + 1), kill_group(FIRST + 2)]);
+    for pid in [FIRST + 1, FIRST, FIRST + 2] {
+        case.dies(pid, libc::SIGKILL);
+    }
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Reap, Action::Exit(Exit(137))]);
+
+    // main ends by itself: the others have that time from then on, also those whose turn has not come.
+    let others = [named("db", sidecar()), named("php", after(sidecar(), &["db"]))];
+    let mut case = bounded(others.into_iter().chain([named(MAIN, Care::default())]));
+    case.dies(FIRST + 2, exited(3));
+    assert_eq!(case.take(), [term(FIRST + 1)]);
+    case.wait(Duration::from_secs(2));
+    assert_eq!(loud(case.take()), [kill_group(FIRST), kill_group(FIRST + 1)]);
+
+    // Without main, in the middle of a drain.
+    let drain = Care { kind: Kind::Essential, drain: Duration::from_mins(1), ..Care::default() };
+    let mut case = bounded([named("a", drain)]);
+    case.signal(libc::SIGTERM);
+    assert_eq!(case.take(), [Action::Tell(ToWorker::Draining)]);
+    case.wait(Duration::from_secs(2));
+    case.wait(Duration::ZERO);
+    assert_eq!(loud(case.take()), [term(FIRST), kill_group(FIRST)]);
+}
+
 pub(super) fn exit() -> ToInit {
     ToInit::Exit { code: 75, reason: "`a` changed".into() }
 }
@@ -253,7 +293,8 @@ fn an_exit_is_bounded_by_the_timeout_of_the_shutdown() {
     case.take();
     case.say(exit());
     case.wait(Duration::from_secs(3));
-    assert_eq!(loud(case.take()), [term(FIRST + 1), to_main(libc::SIGTERM), kill_group(FIRST)]);
+    let (front, main) = (FIRST + 1, FIRST);
+    assert_eq!(loud(case.take()), [term(front), to_main(libc::SIGTERM), kill_group(main), kill_group(front)]);
     case.dies(FIRST, libc::SIGKILL);
     assert_eq!(case.take(), [said()]);
     case.dies(FIRST + 1, exited(0));
@@ -387,28 +428,6 @@ fn a_process_that_is_not_alive_is_restarted_and_that_counts() {
     case.say(sick(FIRST + 2));
     case.dies(FIRST + 2, libc::SIGTERM);
     assert!(case.take().iter().any(|action| matches!(action, Action::LastWord(Exit(143), _))));
-}
-
-#[test]
-fn an_operator_stops_starts_and_signals() {
-    let mut case = started([named(MAIN, Care::default()), named("php", sidecar())]);
-    case.take();
-    let order = |id, process: &str, order| ToInit::Operate { id, process: process.into(), order };
-    case.say(order(1, "php", Order::Stop));
-    assert_eq!(case.take(), [term(FIRST + 1), done(1)]);
-    case.dies(FIRST + 1, libc::SIGTERM);
-    case.wait(Duration::from_mins(1));
-    assert_eq!(case.take(), []);
-    case.say(order(2, "php", Order::Start));
-    assert_eq!(case.take(), [spawn(1), done(2)]);
-    case.say(order(3, "php", Order::Send(libc::SIGUSR1)));
-    let usr1 = Action::Kill { target: Target::Pid(FIRST + 2), signal: libc::SIGUSR1 };
-    assert_eq!(case.take(), [usr1, done(3)]);
-    case.say(order(4, "php", Order::Restart));
-    case.dies(FIRST + 2, libc::SIGTERM);
-    assert_eq!(case.take(), [term(FIRST + 2), kill_group(FIRST + 2), spawn(1), done(4)]);
-    case.say(order(5, MAIN, Order::Stop));
-    assert!(matches!(&case.take()[..], [Action::Tell(ToWorker::Reloaded { outcome: Outcome::Failed(_), .. })]));
 }
 
 #[test]
