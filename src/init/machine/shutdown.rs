@@ -137,13 +137,8 @@ impl Machine {
             return;
         }
         let Some(main) = main else {
-            return match leaving.asked.clone() {
-                Asked::Signal(number) => self.end(now, Exit::by_signal(number), out),
-                Asked::Exit(exit, reason) => {
-                    out.push(Action::LastWord(exit, reason));
-                    self.end(now, exit, out);
-                }
-            };
+            let asked = leaving.asked.clone();
+            return self.end_as_asked(now, asked, out);
         };
         if !leaving.told && self.stop_those(now, |machine, index| machine.comes_after(index, main), out) {
             return;
@@ -152,6 +147,17 @@ impl Machine {
         if matches!(self.processes[main].state, State::Running { .. }) && !restarts {
             self.tell_main(now, main, out);
             self.processes[main].deliver_kept(out);
+        }
+    }
+
+    /// Ends without a main whose answer would count.
+    fn end_as_asked(&mut self, now: Instant, asked: Asked, out: &mut Vec<Action>) {
+        match asked {
+            Asked::Signal(number) => self.end(now, Exit::by_signal(number), out),
+            Asked::Exit(exit, reason) => {
+                out.push(Action::LastWord(exit, reason));
+                self.end(now, exit, out);
+            }
         }
     }
 
@@ -241,7 +247,10 @@ impl Machine {
                 }
             }
             // What still runs is killed as soon as this has begun.
-            _ => return self.end(now, Exit::by_signal(libc::SIGTERM), out),
+            _ => {
+                let asked = self.leaving.as_ref().map(|leaving| leaving.asked.clone());
+                return self.end_as_asked(now, asked.unwrap_or(Asked::Signal(libc::SIGTERM)), out);
+            }
         }
         self.shutdown_at = None;
     }

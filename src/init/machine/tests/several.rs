@@ -254,6 +254,19 @@ fn an_exit_goes_the_way_of_a_term() {
 }
 
 #[test]
+fn an_exit_between_the_halves_of_a_restart_has_nothing_to_wait_for() {
+    let mut case = started([named(MAIN, Care::default())]);
+    case.say(ToInit::Reload { id: 1, process: MAIN.into(), action: ReloadAction::Restart });
+    case.say(ToInit::Hold(vec![MAIN.into()]));
+    case.dies(FIRST, exited(0));
+    case.take();
+    case.say(exit());
+    assert!(case.take().ends_with(&[said(), Action::Reap]));
+    case.feed(Event::Reaped { left: false });
+    assert_eq!(case.take(), [Action::Exit(Exit::RELOAD)]);
+}
+
+#[test]
 fn an_exit_waits_for_the_drain_and_a_term_ends_that() {
     let drain = Care { drain: Duration::from_secs(5), ..Care::default() };
     for kind in [Kind::Main, Kind::Essential] {
