@@ -57,21 +57,9 @@ impl Defaults {
 
     /// A group whose content is what `process` is started with.
     pub fn environment(&self, name: String, process: &ProcessPlan, place: Place) -> GroupPlan {
-        let mut group = GroupPlan {
-            name,
-            templates: Vec::new(),
-            prunes: Vec::new(),
-            check: None,
-            reload: process.env.on_change.clone(),
-            verify: None,
-            settle: self.settle,
-            settle_max: self.settle_max.map_or(self.settle.saturating_mul(4), |max| max.max(self.settle)),
-            throttle: THROTTLE,
-            splay: self.splay,
-            environment_of: Some(EnvironmentOf { process: process.name.clone(), place }),
-        };
-        group.throttle = self.throttle_of(&group);
-        group
+        let together = Together { reload: process.env.on_change.clone(), ..Together::nothing() };
+        let environment_of = Some(EnvironmentOf { process: process.name.clone(), place });
+        GroupPlan { environment_of, ..self.group(name, Vec::new(), together) }
     }
 
     fn throttle_of(&self, group: &GroupPlan) -> Duration {

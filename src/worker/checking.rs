@@ -4,6 +4,7 @@ use super::Worker;
 use super::group::{Job, What};
 use super::metrics::count;
 use super::publishing::Problem;
+use super::refusals::UNTIL_AN_INPUT;
 use super::verifying::named;
 use crate::config::plan::{CheckPlan, SourcePlan};
 use crate::error::Failure;
@@ -68,12 +69,10 @@ impl Worker<'_> {
         if let Some(empty) = self.empty_list(index) {
             complaint.hint = Some(empty);
         }
-        if !self.starting(index) {
-            complaint.hint.get_or_insert("the old files stay; it is tried again when an input changes".into());
-        }
         if self.starting(index) {
             return Err(complaint.exit(Exit::DATA));
         }
+        complaint.hint.get_or_insert(UNTIL_AN_INPUT.to_owned());
         self.groups[index].trouble = Some(complaint.clone());
         count(&mut self.counts.refused, index);
         match result.status {

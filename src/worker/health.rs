@@ -75,13 +75,6 @@ impl Over {
     }
 }
 
-impl Processes {
-    /// What init said last of each, and when.
-    pub(super) fn told(&self) -> impl Iterator<Item = (&ProcessState, Instant)> {
-        self.states.values().map(|(state, told)| (state, *told))
-    }
-}
-
 impl Health {
     /// Tells init; what is to be said in the log instead.
     pub(super) fn tell(self, process: String, pid: i32, control: &Control) -> Option<Complaint> {
@@ -99,6 +92,11 @@ impl Health {
 }
 
 impl Processes {
+    /// What init said last of each, and when.
+    pub(super) fn told(&self) -> impl Iterator<Item = (&ProcessState, Instant)> {
+        self.states.values().map(|(state, told)| (state, *told))
+    }
+
     /// Whether one of these, of which init is going to speak, or any of which it spoke, has yet to be seen ready. A process
     /// that is over, or that an operator stopped, is not waited for.
     pub(super) fn awaits_any<'n>(&self, mut names: impl Iterator<Item = &'n String>) -> bool {

@@ -11,6 +11,9 @@ use crate::publish::{Changes, Committed, Fingerprint};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
+/// What is said of content that was refused.
+pub const UNTIL_AN_INPUT: &str = "the old files stay; it is tried again when an input changes";
+
 /// Of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
@@ -92,7 +95,7 @@ impl Worker<'_> {
         // Somebody else said it, and has died since.
         let message =
             format!("{}: its {by} has refused this content before", super::verifying::named(&self.plan.groups[index]));
-        let complaint = Complaint::new(message).hint("the old files stay; it is tried again when an input changes");
+        let complaint = Complaint::new(message).hint(UNTIL_AN_INPUT);
         group.trouble = Some(complaint.clone());
         self.complain(&[complaint], now);
     }

@@ -69,7 +69,8 @@ pub(super) fn used(plan: &Plan, engine: &Engine, open: &[SourcePlan]) -> (Vec<So
         .groups
         .iter()
         .map(|group| {
-            let range = next..next + inputs(plan, group).len();
+            let templates = process_of(plan, group).map_or(group.templates.len(), |own| injection::inputs(own).len());
+            let range = next..next + templates;
             next = range.end;
             range
         })

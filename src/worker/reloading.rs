@@ -118,12 +118,12 @@ impl Worker<'_> {
     pub(super) fn reloaded(&mut self, id: u64, outcome: Outcome, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
         match outcome {
-            Outcome::Done => self.paid(&current, Some(&describe(&current.due.reload)), now),
+            Outcome::Done => self.done(&current, Ok(()), now),
             // It will start on the new files: nothing to tell, nothing owed.
-            Outcome::NotRunning => self.paid(&current, None, now),
+            Outcome::NotRunning => self.paid(&current, now),
             Outcome::Failed(reason) => {
                 let complaint = Complaint::new(format!("reload of {} failed: {reason}", describe(&current.due.reload)));
-                self.owe_still(&current.due, complaint, now);
+                self.done(&current, Err(complaint), now);
             }
         }
     }
@@ -131,27 +131,31 @@ impl Worker<'_> {
     /// A reload command ended.
     pub(super) fn reload_command_ended(&mut self, id: u64, result: &CommandResult, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
-        if result.accepted() {
-            self.paid(&current, Some(&describe(&current.due.reload)), now);
-        } else if let ReloadPlan::Run { command, .. } = &current.due.reload {
-            self.owe_still(&current.due, result.complaint("reload", command), now);
-        }
+        let ReloadPlan::Run { command, .. } = &current.due.reload else { return };
+        let outcome = if result.accepted() { Ok(()) } else { Err(result.complaint("reload", command)) };
+        self.done(&current, outcome, now);
     }
 
     /// Others were told, or not.
     pub(super) fn told_others(&mut self, id: u64, outcome: Result<(), Complaint>, now: Instant) {
         let Some(current) = self.owed.current.take_if(|current| current.id == id) else { return };
+        self.done(&current, outcome, now);
+    }
+
+    /// What was told arrived, or not.
+    fn done(&mut self, current: &Current, outcome: Result<(), Complaint>, now: Instant) {
         match outcome {
-            Ok(()) => self.paid(&current, Some(&describe(&current.due.reload)), now),
+            Ok(()) => {
+                self.counts.reloads += 1;
+                let (done, changed) = (describe(&current.due.reload), self.changed(&current.due).join(", "));
+                crate::info!("reloaded {done} ({changed} changed)");
+                self.paid(current, now);
+            }
             Err(complaint) => self.owe_still(&current.due, complaint, now),
         }
     }
 
-    fn paid(&mut self, current: &Current, done: Option<&str>, now: Instant) {
-        if let Some(done) = done {
-            self.counts.reloads += 1;
-            crate::info!("reloaded {done} ({} changed)", self.changed(&current.due).join(", "));
-        }
+    fn paid(&mut self, current: &Current, now: Instant) {
         for group in self.owed.pay(&current.due, current.publishes) {
             self.told(group, now);
         }
